@@ -1,0 +1,1 @@
+"""Frozen types that every stage speaks. Imports core only; no I/O."""
