@@ -1,0 +1,65 @@
+"""Counters and histograms by name, in one object that is passed around. Described in ``docs/metrics.md``."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+__all__ = ["Metrics"]
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """Every metric of one process, on a registry of its own (so that tests may have many)."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self.registry = registry
+        self.webhooks = Counter(
+            "huoji_webhooks_total", "Webhook requests answered, by channel and outcome.", ["channel", "outcome"],
+            registry=registry,
+        )
+        self.ack_seconds = Histogram(
+            "huoji_webhook_ack_seconds", "From a webhook's last byte to its durable ack.", buckets=_SECONDS,
+            registry=registry,
+        )
+        self.batch_rows = Histogram(
+            "huoji_batch_rows", "Jobs in one committed transaction of the batch writer.",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512), registry=registry,
+        )
+        self.batch_failures = Counter(
+            "huoji_batch_failures_total", "Transactions of the batch writer that failed.", registry=registry
+        )
+        self.decisions = Counter(
+            "huoji_decisions_total", "Turns decided, by kind.", ["kind"], registry=registry
+        )
+        self.decide_seconds = Histogram(
+            "huoji_decide_seconds", "Understanding and deciding one turn.", buckets=_SECONDS, registry=registry
+        )
+        self.reply_seconds = Histogram(
+            "huoji_reply_seconds", "From a message's arrival to its reply being delivered.", buckets=_SECONDS,
+            registry=registry,
+        )
+        self.deliveries = Counter(
+            "huoji_delivery_attempts_total", "Attempts to deliver a message, by channel and outcome.",
+            ["channel", "outcome"], registry=registry,
+        )
+        self.open_inbox = Gauge(
+            "huoji_inbox_open", "Events taken and not yet worked off.", registry=registry
+        )
+        self.open_outbox = Gauge(
+            "huoji_outbox_open", "Messages waiting to be delivered.", registry=registry
+        )
+        self.parked = Counter(
+            "huoji_parked_total", "Events set aside after failing three times.", registry=registry
+        )
+        self.agents_connected = Gauge(
+            "huoji_agent_sockets", "Agents' sockets that are open.", registry=registry
+        )
+        self.logs_dropped = Counter(
+            "huoji_logs_dropped_total", "Log lines dropped because the sink was blocked.", registry=registry
+        )
+
+    def render(self) -> bytes:
+        """Return everything in the Prometheus text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,145 @@
+"""YAML 1.2 as plain values that remember their lines.
+
+Only what a person needs in a table of texts is read: mappings, lists and scalars. Scalars keep the text as shown,
+so that ``00123``, ``3e5`` or ``2026-11-10`` under ``variants`` stay what was typed; only ``true``, ``false`` and
+empty become values. Tags, anchors and repeated keys are refused with their line: what looks like data must be data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+__all__ = ["MAX_BYTES", "Parsed", "Path", "YamlProblem", "read_yaml"]
+
+MAX_BYTES = 16 * 1024 * 1024
+"""Largest file read: about a hundred times the shipped knowledge."""
+
+_MAX_DEPTH = 40
+
+Path = tuple[str | int, ...]
+"""Way to a value: keys and positions from the root."""
+
+
+class YamlProblem(Exception):
+    """A file that is no such YAML; ``line`` counts from 1 (0: the whole file)."""
+
+    def __init__(self, line: int, message: str, path: Path = ()) -> None:
+        super().__init__(message)
+        self.line = line
+        self.message = message
+        self.path = path
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A file's value, and the line (from 1) of every key and item in it."""
+
+    value: Any
+    lines: Mapping[Path, int] = field(default_factory=dict[Path, int])
+
+    def line_of(self, path: Path) -> int:
+        """Return the line of a path, or of the nearest thing around it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 0)
+
+
+def read_yaml(data: bytes) -> Parsed:
+    """Read one YAML document.
+
+    Raises:
+        YamlProblem: undecodable, no YAML, too large or too deep, or using tags, anchors or a key twice.
+    """
+    if len(data) > MAX_BYTES:
+        raise YamlProblem(0, f"larger than {MAX_BYTES // 1024 // 1024} MiB")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise YamlProblem(line, f"not UTF-8: byte {error.start} is 0x{data[error.start]:02x}") from None
+    # The pure-Python reader in any case: the same messages with and without the C extension.
+    reader = YAML(typ="safe", pure=True)
+    try:
+        root = cast("Node | None", reader.compose(text))  # pyright: ignore[reportUnknownMemberType]
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        said = ": ".join(part for part in (error.context, error.problem) if part)
+        raise YamlProblem(mark.line + 1 if mark else 0, _explained(said)) from None
+    except YAMLError as error:
+        raise YamlProblem(0, str(error).splitlines()[0]) from None
+    except RecursionError:
+        raise YamlProblem(0, "nested too deeply") from None
+    if root is None:
+        return Parsed(None)
+    reading = _Reading()
+    return Parsed(reading.value(root, ()), reading.lines)
+
+
+def _explained(said: str) -> str:
+    if r"'\t'" in said or "\\t" in said:
+        return f"{said}; indent with spaces, not with tabs"
+    if "mapping values are not allowed" in said:
+        return f"{said}; put a text that contains ': ' into quotes"
+    return said
+
+
+class _Reading:
+    """One pass over the tree of one document."""
+
+    def __init__(self) -> None:
+        self.lines: dict[Path, int] = {}
+        self._seen: set[int] = set()
+
+    def value(self, node: Node, path: Path) -> Any:
+        line = node.start_mark.line + 1
+        self.lines.setdefault(path, line)
+        if len(path) > _MAX_DEPTH:
+            raise YamlProblem(line, "nested too deeply", path)
+        # An alias gives the anchored node itself a second time.
+        if id(node) in self._seen or node.anchor:
+            raise YamlProblem(line, "anchors and aliases (& and *) are not used here; write the text out", path)
+        self._seen.add(id(node))
+        if isinstance(node, MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, SequenceNode):
+            items = cast("list[Node]", node.value)
+            return [self.value(item, (*path, index)) for index, item in enumerate(items)]
+        if isinstance(node, ScalarNode):
+            return _scalar(node, line, path)
+        raise YamlProblem(line, "not a text, a list or a mapping", path)
+
+    def _mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key_node, value_node in cast("list[tuple[Node, Node]]", node.value):
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, ScalarNode):
+                raise YamlProblem(line, "a key must be a text", path)
+            key = str(key_node.value)
+            here = (*path, key)
+            if key in found:
+                raise YamlProblem(line, f"{key} stands here twice (first on line {self.lines[here]})", here)
+            self.lines[here] = line
+            found[key] = self.value(value_node, here)
+        return found
+
+
+def _scalar(node: ScalarNode, line: int, path: Path) -> Any:
+    text = str(node.value)
+    tag = str(node.tag)
+    kind = tag.removeprefix("tag:yaml.org,2002:")
+    if tag.startswith("!") or kind not in _KINDS:
+        raise YamlProblem(line, f"the tag {tag} is not used here", path)
+    if kind == "null":
+        return None
+    if kind == "bool":
+        return text.lower() == "true"
+    return text
+
+
+_KINDS = frozenset({"null", "bool", "int", "float", "timestamp", "str", "merge", "value"})

@@ -1,0 +1,73 @@
+"""Engines with the settings that the promises rest on.
+
+SQLite: WAL, ``synchronous=FULL`` (an acked message must survive power loss), one writer connection, readers apart.
+PostgreSQL: asyncpg, time limits on statements, locks and idle transactions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import StaticPool
+
+from app.storage.urls import is_sqlite
+
+__all__ = ["BUSY_TIMEOUT_MS", "make_async_engine", "make_sync_writer_engine"]
+
+BUSY_TIMEOUT_MS = 5_000
+"""How long a connection waits for another process's write (a backup, a CLI command) before it gives up."""
+
+_POSTGRES_SETTINGS = {
+    "statement_timeout": "15000",
+    "lock_timeout": "5000",
+    "idle_in_transaction_session_timeout": "30000",
+    "application_name": "huoji",
+}
+
+
+def _set_pragmas(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA cache_size=-8192")
+    cursor.execute("PRAGMA journal_size_limit=67108864")
+    cursor.close()
+
+
+def make_async_engine(url: URL, *, pool_size: int = 4) -> AsyncEngine:
+    """Make the engine for reads (SQLite), or for everything (PostgreSQL)."""
+    if is_sqlite(url):
+        engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_timeout=5)
+        event.listen(engine.sync_engine, "connect", _set_pragmas)
+        return engine
+    return create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=2,
+        pool_timeout=5,
+        pool_pre_ping=False,
+        connect_args={"server_settings": _POSTGRES_SETTINGS, "timeout": 5, "command_timeout": 20},
+    )
+
+
+def make_sync_writer_engine(url: URL) -> Engine:
+    """Make SQLite's one writer connection, which lives in the writer's own thread.
+
+    Every transaction begins IMMEDIATE: it takes the write lock at once, so that a read inside it can't go stale.
+    """
+    engine = create_engine(
+        url.set(drivername="sqlite"),
+        poolclass=StaticPool,
+        connect_args={"check_same_thread": False, "isolation_level": None},
+    )
+    event.listen(engine, "connect", _set_pragmas)
+
+    def begin_immediate(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    event.listen(engine, "begin", begin_immediate)
+    return engine

@@ -1,0 +1,210 @@
+"""The batch writer: everything that queued while the last commit ran becomes one transaction.
+
+No delay is added on purpose: a lone write commits at once, under load batches grow by themselves. A batch holds two
+kinds of jobs:
+
+* *bulk* jobs, hot and many: items of one ``BulkOperation`` are applied together, a statement a table;
+* *calls*, cold and few: any function over the connection, each in its own savepoint, in the order they came.
+
+A failing call spoils only itself. When a bulk operation raises, the transaction is rolled back and every job of the
+batch is run again alone, so that one bad row can't take its neighbours along. Nothing is reported before its commit.
+
+Source: measured in the performance notes, "Plus one durable insert before the 200": a commit each costs 5–20 times
+the CPU and a p99 of half a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeVar, cast
+
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+
+from app.core.errors import HuojiError, OverloadedError, UnavailableError
+from app.core.metrics import Metrics
+
+__all__ = ["BatchWriter", "BulkOperation", "TransactionRunner"]
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+R = TypeVar("R")
+T_contra = TypeVar("T_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
+
+MAX_ROWS = 512
+"""Jobs a transaction takes at most: keeps the wait of the next batch short."""
+
+
+class BulkOperation(Protocol[T_contra, R_co]):
+    """A write of many like items in few statements.
+
+    ``apply`` returns one result an item, in order; an ``Exception`` as a result fails that item alone (it must then
+    have written nothing for it). ``rank`` orders operations inside a transaction, lowest first.
+    """
+
+    rank: int
+
+    def apply(self, connection: Connection, items: Sequence[T_contra]) -> Sequence[R_co | Exception]: ...
+
+
+TransactionRunner = Callable[[Callable[[Connection], Any]], Awaitable[Any]]
+"""Runs a function in one transaction on the writer's connection and commits it."""
+
+
+class _Job:
+    __slots__ = ("future", "operation", "payload", "size")
+
+    def __init__(self, operation: Any, payload: Any, size: int, future: asyncio.Future[Any]) -> None:
+        self.operation = operation
+        self.payload = payload
+        self.size = size
+        self.future = future
+
+
+class BatchWriter:
+    """One writer a process. ``start`` before use; ``stop`` finishes what is queued."""
+
+    def __init__(
+        self,
+        run: TransactionRunner,
+        *,
+        metrics: Metrics,
+        max_rows: int = 4096,
+        max_bytes: int = 32 * 1024 * 1024,
+    ) -> None:
+        """Take the transaction runner and the bounds on what may wait (rows, bytes) for ``offer``."""
+        self._run = run
+        self._metrics = metrics
+        self._max_rows = max_rows
+        self._max_bytes = max_bytes
+        self._queue: deque[_Job] = deque()
+        self._bytes = 0
+        self._wake: asyncio.Event = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    def start(self) -> None:
+        """Begin committing what is queued."""
+        self._task = asyncio.get_running_loop().create_task(self._loop(), name="batch-writer")
+
+    async def stop(self) -> None:
+        """Commit what is queued, then end."""
+        self._stopping = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+            self._task = None
+
+    @property
+    def waiting(self) -> int:
+        """Jobs not yet committed."""
+        return len(self._queue)
+
+    def offer(self, operation: BulkOperation[T, R], item: T, size: int) -> asyncio.Future[R]:
+        """Queue a bulk item from outside, ``size`` in bytes.
+
+        Raises:
+            OverloadedError: as many rows or bytes wait as are allowed; nothing was queued.
+        """
+        if len(self._queue) >= self._max_rows or self._bytes + size > self._max_bytes:
+            raise OverloadedError("too many messages are waiting to be stored; send this one again", retry_after=1)
+        return self.submit(operation, item, size)
+
+    def submit(self, operation: BulkOperation[T, R], item: T, size: int = 0) -> asyncio.Future[R]:
+        """Queue a bulk item of our own work, which is never refused: it follows from something already taken."""
+        if self._stopping:
+            raise UnavailableError("this process is stopping", retry_after=1)
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Job(operation, item, size, cast("asyncio.Future[Any]", future)))
+        self._bytes += size
+        self._wake.set()
+        return future
+
+    async def call(self, function: Callable[[Connection], R]) -> R:
+        """Run a function in a batch's transaction, in a savepoint of its own; return its result after the commit.
+
+        Raises:
+            HuojiError: as the function raised it; its writes are undone.
+            UnavailableError: the database didn't take the transaction.
+        """
+        return await self.submit(cast("BulkOperation[Any, R]", None), function)
+
+    async def _loop(self) -> None:
+        while True:
+            if not self._queue:
+                if self._stopping:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            batch = [self._queue.popleft() for _ in range(min(MAX_ROWS, len(self._queue)))]
+            self._bytes -= sum(job.size for job in batch)
+            await self._commit(batch)
+
+    async def _commit(self, batch: list[_Job]) -> None:
+        try:
+            outcomes = await self._run(lambda connection: _apply(connection, batch))
+        except Exception as error:  # every failure of the database must reach the waiting futures
+            await self._after_failure(batch, error)
+            return
+        self._metrics.batch_rows.observe(len(batch))
+        for job, outcome in zip(batch, outcomes, strict=True):
+            _resolve(job, outcome)
+
+    async def _after_failure(self, batch: list[_Job], error: Exception) -> None:
+        self._metrics.batch_failures.inc()
+        spoilt_by_a_row = isinstance(error, IntegrityError) or not isinstance(error, (SQLAlchemyError, OSError))
+        if spoilt_by_a_row and len(batch) > 1:
+            for job in batch:
+                await self._commit([job])
+            return
+        if spoilt_by_a_row and not isinstance(error, SQLAlchemyError):
+            _resolve(batch[0], error)
+            return
+        log.warning("storage.commit_failed", rows=len(batch), error=type(error).__name__, reason=_reason(error))
+        failure = UnavailableError("the database did not take this; try again", retry_after=1)
+        failure.__cause__ = error
+        for job in batch:
+            _resolve(job, failure)
+
+
+def _reason(error: Exception) -> str:
+    # The driver's own words, without the statement and its parameters: those carry buyers' texts.
+    return str(error.orig) if isinstance(error, DBAPIError) else type(error).__name__
+
+
+def _resolve(job: _Job, outcome: Any) -> None:
+    if job.future.done():
+        return
+    if isinstance(outcome, Exception):
+        job.future.set_exception(outcome)
+    else:
+        job.future.set_result(outcome)
+
+
+def _apply(connection: Connection, batch: list[_Job]) -> list[Any]:
+    outcomes: list[Any] = [None] * len(batch)
+    bulk: dict[Any, list[int]] = {}
+    calls: list[int] = []
+    for index, job in enumerate(batch):
+        if job.operation is None:
+            calls.append(index)
+        else:
+            bulk.setdefault(job.operation, []).append(index)
+    for operation in sorted(bulk, key=lambda one: one.rank):
+        indexes = bulk[operation]
+        results = operation.apply(connection, [batch[index].payload for index in indexes])
+        for index, result in zip(indexes, results, strict=True):
+            outcomes[index] = result
+    for index in calls:
+        try:
+            with connection.begin_nested():
+                outcomes[index] = batch[index].payload(connection)
+        except (HuojiError, IntegrityError) as error:
+            outcomes[index] = error
+    return outcomes
