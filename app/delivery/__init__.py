@@ -1,0 +1,1 @@
+"""What must leave (the outbox) and what falls due (timers)."""
