@@ -214,7 +214,9 @@ def one_at_a_time() -> Iterator[None]:
 def run(command: Sequence[str], environment: dict[str, str] | None = None, *, quiet: bool = False) -> int:
     """Run a command in the project's root and return its exit status."""
     sink = subprocess.DEVNULL if quiet else None
-    return subprocess.run(command, cwd=ROOT, env=environment, stdout=sink, stderr=sink, check=False).returncode
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=sink, stderr=sink, check=False
+    ).returncode
 
 
 def say(message: str) -> None:

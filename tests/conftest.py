@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 from tests.fakes import FakeClock, FakeIds
-from tests.services import MISSING
+from tests.missing import MISSING
 
 pytest_plugins = ["tests.services"]
 
@@ -39,7 +39,9 @@ def ids() -> FakeIds:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Close the network and set the tests free of the machine's own Huoji settings."""
-    for name in [name for name in os.environ if name.startswith("HUOJI_") and not name.startswith("HUOJI_CHAOS")]:
+    for name in [
+        name for name in os.environ if name.startswith("HUOJI_") and not name.startswith("HUOJI_CHAOS")
+    ]:
         if name != "HUOJI_SUITE_REPORT":
             del os.environ[name]
     sys.addaudithook(_refuse_the_outside)

@@ -16,20 +16,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
 from tests import processes
+from tests.missing import skip_for_lack_of
 from tests.waiting import wait_until
-
-MISSING = "MISSING PROGRAM: "
-"""How the reason of a skip begins when the machine lacks a program; the closing summary looks for it."""
-
-
-def skip_for_lack_of(program: str, install: str) -> NoReturn:
-    """Skip the test because `program` isn't there; `install` says how to get it."""
-    pytest.skip(f"{MISSING}{program} ({install})")
 
 
 @dataclass(frozen=True, slots=True)

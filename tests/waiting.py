@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 Found = TypeVar("Found")
 
@@ -34,7 +34,7 @@ async def eventually(
     deadline = time.monotonic() + timeout
     while True:
         answer = check()
-        found = await answer if isinstance(answer, Awaitable) else answer
+        found = cast(Found, await answer) if isinstance(answer, Awaitable) else answer
         if found:
             return found
         if time.monotonic() >= deadline:
