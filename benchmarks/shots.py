@@ -1,0 +1,140 @@
+"""One shot: the load generator fired at one server, with the server's CPU time taken around it."""
+
+import itertools
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from typing import Any
+
+from benchmarks.processes import cpu_seconds, postgres_cpu_seconds, settle
+from benchmarks.systems import ROOT, Receiver, Server, SetupError
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What a shot does; see ``load.py`` for the pacing."""
+
+    path: str
+    seconds: float
+    limit: int
+    connections: int = 64
+    window: int = 0
+    rate: float = 0.0
+    burst: int = 1
+    duplicates: float = 0.0
+    conversations: int = 1_000
+    replies: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a shot found."""
+
+    figures: dict[str, Any]
+    cpu_seconds: float
+    """CPU of the server from the first message until it was idle again."""
+    cpu_to_last_ack: float
+    """The same until the last acknowledgement."""
+    database_cpu_seconds: float | None
+    client_cpu_seconds: float
+    """CPU of the load generator while posting, and of the receiver."""
+
+    def micros(self, per: str = "acked") -> float:
+        """Return the server's CPU per message in microseconds."""
+        return self.cpu_seconds / max(self.figures[per], 1) * 1e6
+
+    def database_micros(self, per: str = "acked") -> float | None:
+        """Return the database's CPU per message in microseconds, when it is known."""
+        if self.database_cpu_seconds is None:
+            return None
+        return self.database_cpu_seconds / max(self.figures[per], 1) * 1e6
+
+
+def control(receiver: Receiver, target: str, method: str = "GET") -> dict[str, Any]:
+    """Ask the receiver."""
+    connection = HTTPConnection("127.0.0.1", receiver.port, timeout=10)
+    try:
+        connection.request(method, f"/control/{target}")
+        return json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+
+
+def fire(server: Server, receiver: Receiver, aim: Aim, *, watch_database: bool = False) -> Outcome:
+    """Fire one shot and return what it found."""
+    server.check_alive()
+    control(receiver, "reset", "POST")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.load", *_arguments(server, receiver, aim)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        _expect(process, "ready")
+        return _measure(process, server, receiver, _database_clock(watch_database))
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def _database_clock(watch: bool) -> Callable[[], float | None]:
+    return postgres_cpu_seconds if watch else lambda: None
+
+
+def _measure(
+    process: "subprocess.Popen[str]", server: Server, receiver: Receiver, database: Callable[[], float | None]
+) -> Outcome:
+    settle(server.pid)
+    database_before = database()
+    before = cpu_seconds(server.pid)
+    client_before = cpu_seconds(process.pid) + cpu_seconds(receiver.pid)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    _expect(process, "posted")
+    at_last_ack = cpu_seconds(server.pid)
+    client = cpu_seconds(process.pid) + cpu_seconds(receiver.pid) - client_before
+    figures = json.loads(process.stdout.readline())
+    settle(server.pid)
+    database_after = database()
+    spent = None if database_before is None or database_after is None else database_after - database_before
+    return Outcome(figures, cpu_seconds(server.pid) - before, at_last_ack - before, spent, client)
+
+
+def _expect(process: "subprocess.Popen[str]", word: str) -> None:
+    assert process.stdout is not None
+    line = process.stdout.readline().strip()
+    if line != word:
+        raise SetupError(f"the load generator said {line!r} instead of {word!r}")
+
+
+def _arguments(server: Server, receiver: Receiver, aim: Aim) -> list[str]:
+    number = next(_numbers)
+    values: dict[str, object] = {
+        "port": server.port,
+        "path": aim.path,
+        "secret": server.workshop.secret,
+        # Unlike in any other run, should the database be an old one.
+        "tag": f"{time.time_ns() // 1_000_000:x}-{number}",
+        "limit": aim.limit,
+        "seconds": aim.seconds,
+        "connections": aim.connections,
+        "conversations": aim.conversations,
+        "burst": aim.burst,
+        "duplicates": aim.duplicates,
+        "rate": aim.rate,
+        "window": aim.window,
+        "receiver": receiver.port if aim.replies else 0,
+        "seed": number,
+    }
+    return [argument for name, value in values.items() for argument in (f"--{name}", str(value))]
