@@ -25,7 +25,7 @@ SUITES = {
     "main": ["tests", "--ignore=tests/chaos", "--ignore=tests/e2e", *_NO_BROWSER_PLUGIN],
     "chaos": ["tests/chaos", *_NO_BROWSER_PLUGIN],
     "e2e": ["tests/e2e", "-m", "not browser"],
-    "browser": ["tests/e2e", "-m", "browser", "-p", "no:asyncio", "-o", "asyncio_mode=strict"],
+    "browser": ["tests/e2e", "-m", "browser"],
 }
 KINDS = ("failed", "error", "passed", "skipped", "xfailed")
 NOTHING_COLLECTED = 5
