@@ -1,0 +1,325 @@
+"""The sender: takes outbox items, conversation by conversation in order, until each is delivered or given up.
+
+One message of a conversation is under way at a time; conversations don't wait for each other, and an account that
+hangs holds back only itself (a bound on requests under way, and a breaker, an account).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Iterable
+from typing import Any, Protocol
+
+import structlog
+
+from app.channels.base import ChannelAdapter
+from app.channels.http import OutcomeUnknownError, PeerUnavailableError
+from app.core.clock import Clock
+from app.core.errors import HuojiError, UnavailableError
+from app.core.ids import Ids
+from app.core.metrics import Metrics
+from app.delivery.breaker import Breaker
+from app.delivery.marks import DeliveryMark, MarkDeliveries
+from app.delivery.outbox import OutboxItem
+from app.delivery.retry import delay_seconds
+from app.domain.delivery import Account, Outcome, Receipt, WireRequest, WireResponse
+from app.domain.messages import Author
+from app.storage.database import Database
+
+__all__ = ["DeliveryHooks", "DeliveryService"]
+
+log = structlog.get_logger(__name__)
+
+IN_FLIGHT_PER_ACCOUNT = 64
+"""Requests under way to one account: enough for a fast marketplace, few enough not to drown a slow one."""
+
+SEND_TIMEOUT_SECONDS = 15.0
+"""Source: the Standard Webhooks advice, 15 to 30 s."""
+
+PAUSE_POLL_SECONDS = 0.5
+
+
+class Directory(Protocol):
+    """Where accounts and adapters are found; pausing an account is written by its owner."""
+
+    def account(self, account_id: str) -> Account | None: ...
+
+    def adapter(self, account: Account) -> ChannelAdapter: ...
+
+    async def pause(self, account_id: str, reason: str) -> None: ...
+
+
+class Client(Protocol):
+    """The thin HTTP client."""
+
+    async def send(self, request: WireRequest, *, timeout: float) -> WireResponse: ...
+
+
+class DeliveryHooks(Protocol):
+    """What the sender asks of, and tells, the rest of the program."""
+
+    async def is_superseded(self, conversation_id: int) -> bool:
+        """Whether a human owns the conversation now, so that the bot must hold its tongue."""
+        ...
+
+    def delivery_event(self, item: OutboxItem, status: str, error: str | None, now_ms: int) -> dict[str, Any] | None:
+        """Return the console event to store with an outcome; None when nobody watches."""
+        ...
+
+    def on_marked(self, item: OutboxItem, mark: DeliveryMark) -> None:
+        """Hear of every outcome once it is stored."""
+        ...
+
+
+class DeliveryService:
+    """Sends what is in the outbox. One a process; it is told of new items by whoever stored them."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        directory: Directory,
+        client: Client,
+        clock: Clock,
+        ids: Ids,
+        metrics: Metrics,
+        hooks: DeliveryHooks,
+        in_flight_per_account: int = IN_FLIGHT_PER_ACCOUNT,
+    ) -> None:
+        """Take everything it works with. ``enqueued`` may be called as soon as a loop runs."""
+        self._database = database
+        self._directory = directory
+        self._client = client
+        self._clock = clock
+        self._ids = ids
+        self._metrics = metrics
+        self._hooks = hooks
+        self._mark_operation = MarkDeliveries()
+        self._lanes: dict[int, deque[OutboxItem]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._known: set[int] = set()
+        self._limits: dict[str, asyncio.Semaphore] = {}
+        self._breakers: dict[str, Breaker] = {}
+        self._in_flight_per_account = in_flight_per_account
+        self._stopping = asyncio.Event()
+
+    def enqueued(self, items: Iterable[OutboxItem]) -> None:
+        """Take items that are committed. An item that is already under way is not taken twice."""
+        for item in items:
+            if item.id in self._known or self._stopping.is_set():
+                continue
+            self._known.add(item.id)
+            lane = self._lanes.get(item.conversation_id)
+            if lane is not None:
+                lane.append(item)
+                continue
+            self._lanes[item.conversation_id] = deque((item,))
+            task = asyncio.get_running_loop().create_task(self._work(item.conversation_id))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    @property
+    def waiting(self) -> int:
+        """Messages not yet delivered or given up."""
+        return len(self._known)
+
+    def breaker_is_open(self, account_id: str) -> bool:
+        """Whether an account's messages are being held back after repeated failure."""
+        breaker = self._breakers.get(account_id)
+        return breaker is not None and breaker.is_open
+
+    async def stop(self, seconds: float) -> None:
+        """Finish what is under way within ``seconds``; what isn't by then stays in the outbox for the next start."""
+        self._stopping.set()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _work(self, conversation_id: int) -> None:
+        lane = self._lanes[conversation_id]
+        try:
+            while lane:
+                item = lane[0]
+                if not await self._deliver(item):
+                    return
+                lane.popleft()
+                self._known.discard(item.id)
+        finally:
+            self._lanes.pop(conversation_id, None)
+            for item in lane:
+                self._known.discard(item.id)
+
+    async def _deliver(self, item: OutboxItem) -> bool:
+        """Work on one item until it is settled; False when this process is stopping first."""
+        while not self._stopping.is_set():
+            try:
+                wait = item.next_attempt_at_ms - self._clock.now_ms()
+                if wait > 0 and not await self._pause(wait / 1000):
+                    return False
+                settled = await self._step(item)
+            except UnavailableError as error:
+                # The database is away: what was sent is sent again later under the same key.
+                log.warning("delivery.storage_unavailable", outbox_id=item.id, code=error.code)
+                if not await self._pause(PAUSE_POLL_SECONDS):
+                    return False
+                continue
+            if settled:
+                return True
+        return False
+
+    async def _step(self, item: OutboxItem) -> bool:
+        account = self._directory.account(item.account_id)
+        if account is None:
+            await self._settle(item, "failed", "failed", "account_removed", None)
+            return True
+        now_ms = self._clock.now_ms()
+        if now_ms > item.deadline_ms:
+            await self._settle(item, "failed", "failed", "expired", None)
+            return True
+        if account.is_paused:
+            await self._pause(PAUSE_POLL_SECONDS)
+            return False
+        breaker = self._breakers.setdefault(item.account_id, Breaker())
+        wait = breaker.wait_seconds(self._clock.monotonic())
+        if wait > 0:
+            await self._pause(wait)
+            return False
+        limit = self._limits.get(item.account_id)
+        if limit is None:
+            limit = self._limits[item.account_id] = asyncio.Semaphore(self._in_flight_per_account)
+        async with limit:
+            # Looked at as late as possible: an agent who took over a moment ago wins.
+            if item.supersedable and await self._hooks.is_superseded(item.conversation_id):
+                await self._settle(item, "dropped", "dropped", "superseded", None)
+                return True
+            return await self._attempt(item, account, breaker)
+
+    async def _attempt(self, item: OutboxItem, account: Account, breaker: Breaker) -> bool:
+        adapter = self._directory.adapter(account)
+        started_ms, started = self._clock.now_ms(), self._clock.monotonic()
+        try:
+            request = adapter.build_request(item.message, account, now_ms=started_ms)
+            response = await self._client.send(request, timeout=SEND_TIMEOUT_SECONDS)
+            receipt = adapter.read_response(response)
+        except PeerUnavailableError as error:
+            receipt = Receipt(outcome=Outcome.RETRY, error=error.code)
+        except OutcomeUnknownError as error:
+            receipt = Receipt(outcome=Outcome.UNKNOWN, error=error.code)
+        except HuojiError as error:
+            receipt = Receipt(outcome=Outcome.FAILED, error=error.code)
+        duration = self._clock.monotonic() - started
+        self._metrics.deliveries.labels(account.channel, receipt.outcome.value).inc()
+        self._note_health(account, breaker, receipt)
+        attempt = {
+            "id": self._ids.next(),
+            "outbox_id": item.id,
+            "started_at_ms": started_ms,
+            "duration_ms": round(duration * 1000),
+            "outcome": receipt.outcome.value,
+            "status_code": receipt.status,
+            "error": receipt.error,
+        }
+        item.attempts += 1
+        match receipt.outcome:
+            case Outcome.DELIVERED:
+                await self._settle(item, "sent", "sent", None, attempt, receipt.external_id)
+                if item.received_at_ms is not None:
+                    self._metrics.reply_seconds.observe((self._clock.now_ms() - item.received_at_ms) / 1000)
+                return True
+            case Outcome.FAILED:
+                await self._settle(item, "failed", "failed", receipt.error or f"http_{receipt.status}", attempt)
+                return True
+            case Outcome.PAUSE_ACCOUNT:
+                await self._directory.pause(account.id, receipt.error or f"http_{receipt.status}")
+                await self._later(item, receipt, attempt, 0.0)
+                return False
+            case Outcome.RETRY | Outcome.UNKNOWN:
+                wait = delay_seconds(item.attempts, fraction=self._ids.fraction(), retry_after=receipt.retry_after)
+                await self._later(item, receipt, attempt, wait)
+                return False
+
+    def _note_health(self, account: Account, breaker: Breaker, receipt: Receipt) -> None:
+        answered = receipt.status is not None and receipt.status < 500 and receipt.status != 429
+        if answered or receipt.outcome in (Outcome.DELIVERED, Outcome.FAILED, Outcome.PAUSE_ACCOUNT):
+            if breaker.succeeded():
+                log.info("delivery.account_recovered", account_id=account.id)
+        elif receipt.retry_after is None and breaker.failed(self._clock.monotonic()):
+            # A peer that names its own waiting time is slow, not broken: that doesn't open the breaker.
+            log.warning("delivery.account_failing", account_id=account.id, error=receipt.error)
+
+    async def _later(self, item: OutboxItem, receipt: Receipt, attempt: dict[str, Any], wait: float) -> None:
+        now_ms = self._clock.now_ms()
+        item.next_attempt_at_ms = now_ms + round(wait * 1000)
+        status = "unconfirmed" if receipt.outcome is Outcome.UNKNOWN else "queued"
+        await self._mark(item, "open", status, receipt.error or f"http_{receipt.status}", attempt, None)
+
+    async def _settle(
+        self,
+        item: OutboxItem,
+        state: str,
+        status: str,
+        error: str | None,
+        attempt: dict[str, Any] | None,
+        external_id: str | None = None,
+    ) -> None:
+        await self._mark(item, state, status, error, attempt, external_id)
+        if state == "failed":
+            log.warning("delivery.gave_up", outbox_id=item.id, account_id=item.account_id, error=error)
+
+    async def _mark(
+        self,
+        item: OutboxItem,
+        state: str,
+        status: str,
+        error: str | None,
+        attempt: dict[str, Any] | None,
+        external_id: str | None,
+    ) -> None:
+        now_ms = self._clock.now_ms()
+        tell = status if status in ("sent", "failed", "unconfirmed") else None
+        event = None
+        if tell is not None and (item.author is Author.AGENT or tell != "sent"):
+            event = self._hooks.delivery_event(item, tell, error, now_ms)
+        mark = DeliveryMark(
+            outbox_id=item.id,
+            message_id=item.message_id,
+            state=state,
+            message_status=status,
+            attempts=item.attempts,
+            next_attempt_at_ms=item.next_attempt_at_ms,
+            error=error,
+            now_ms=now_ms,
+            attempt=attempt,
+            event=event,
+            external_id=external_id,
+        )
+        while True:
+            try:
+                await self._database.writer.submit(self._mark_operation, mark)
+                break
+            except UnavailableError:
+                # What was delivered must be marked; until the database is back nothing else of this
+                # conversation may leave, or order would be lost.
+                if not await self._pause(PAUSE_POLL_SECONDS):
+                    raise
+        self._hooks.on_marked(item, mark)
+
+    async def _pause(self, seconds: float) -> bool:
+        """Wait; False when this process began to stop meanwhile."""
+        return not await _wait_or_stop(self._stopping, self._clock.sleep(seconds))
+
+
+async def _wait_or_stop(stopping: asyncio.Event, sleep: Awaitable[None]) -> bool:
+    sleeper = asyncio.ensure_future(sleep)
+    stopper = asyncio.ensure_future(stopping.wait())
+    try:
+        await asyncio.wait((sleeper, stopper), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        sleeper.cancel()
+        stopper.cancel()
+    return stopping.is_set()
+
+

@@ -1,0 +1,215 @@
+"""The one transaction of a turn: messages, decision, outbox, escalation, console events, inbox rows done.
+
+Applied in bulk by the batch writer: the turns of many conversations share each statement. A turn is refused as a whole
+(nothing of it written) when its partition has another owner (``FencedError``) or when the conversation changed hands
+after the turn was decided (``StaleTurnError``); its lane then looks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from app.core.errors import ConflictError
+from app.delivery.outbox import OutboxItem
+from app.pipeline.partitions import FencedError, current_epochs
+from app.storage.tables import (
+    buyers,
+    console_events,
+    conversations,
+    decisions,
+    escalations,
+    inbox,
+    messages,
+    outbox,
+)
+
+__all__ = ["CommitTurns", "InboxDone", "StaleTurnError", "TurnCommit"]
+
+Row = dict[str, Any]
+
+
+class StaleTurnError(ConflictError):
+    """The conversation changed hands after the turn was decided; nothing of it was written."""
+
+    default_code = "stale_turn"
+
+
+@dataclass(frozen=True, slots=True)
+class InboxDone:
+    """An inbox row that this commit finishes: done, or parked with a reason."""
+
+    id: int
+    state: str
+    reason: str | None
+    message_id: int | None
+
+
+@dataclass(slots=True, kw_only=True)
+class TurnCommit:
+    """Everything one turn writes. ``seq`` of the messages is given when it is applied, in their order.
+
+    ``expected_version`` is the conversation's version that the turn was decided on; None for a new conversation, whose
+    row is in ``conversation`` whole. ``also`` are rare extra writes in the same transaction.
+    """
+
+    partition: int
+    epoch: int
+    conversation_id: int
+    expected_version: int | None
+    conversation: Row
+    now_ms: int
+    inbox_done: list[InboxDone] = field(default_factory=list[InboxDone])
+    buyer: Row | None = None
+    new_buyer: bool = False
+    messages: list[Row] = field(default_factory=list[Row])
+    unread: int = 0
+    decision: Row | None = None
+    outbox: list[OutboxItem] = field(default_factory=list[OutboxItem])
+    escalation: Row | None = None
+    events: list[Row] = field(default_factory=list[Row])
+    also: list[Callable[[Connection], None]] = field(default_factory=list[Callable[[Connection], None]])
+
+
+_UPDATE_CONVERSATION = (
+    update(conversations)
+    .where(conversations.c.id == bindparam("b_id"))
+    .values(
+        {
+            name: bindparam(f"b_{name}")
+            for name in (
+                "state", "stage", "version", "group_id", "agent_id", "priority", "memory", "last_seq", "last_message",
+                "last_message_at_ms", "waiting_since_ms", "unread", "updated_at_ms", "buyer_nickname", "buyer_tier",
+            )
+        }
+    )
+)
+_UPDATE_INBOX = (
+    update(inbox)
+    .where(inbox.c.id == bindparam("b_id"))
+    .values(
+        state=bindparam("b_state"),
+        reason=bindparam("b_reason"),
+        message_id=bindparam("b_message_id"),
+        conversation_id=bindparam("b_conversation_id"),
+        done_at_ms=bindparam("b_done_at_ms"),
+    )
+)
+_UPDATE_BUYER = (
+    update(buyers)
+    .where(buyers.c.id == bindparam("b_id"))
+    .values(nickname=bindparam("b_nickname"), tier=bindparam("b_tier"), updated_at_ms=bindparam("b_updated_at_ms"))
+)
+
+
+class CommitTurns:
+    """The bulk operation that applies turns."""
+
+    rank = 20
+
+    def apply(self, connection: Connection, items: Sequence[TurnCommit]) -> Sequence[None | Exception]:
+        """Write every turn that still holds; return an error for each that doesn't."""
+        epochs = current_epochs(connection, {item.partition for item in items})
+        known = _lock_conversations(connection, items)
+        outcomes: list[None | Exception] = []
+        good: list[TurnCommit] = []
+        for item in items:
+            error = _objection(item, epochs, known)
+            outcomes.append(error)
+            if error is None:
+                good.append(item)
+        if good:
+            _write(connection, good, known)
+        return outcomes
+
+
+def _lock_conversations(connection: Connection, items: Sequence[TurnCommit]) -> Mapping[int, Any]:
+    wanted = [item.conversation_id for item in items if item.expected_version is not None]
+    if not wanted:
+        return {}
+    statement = (
+        select(conversations.c.id, conversations.c.version, conversations.c.last_seq, conversations.c.unread)
+        .where(conversations.c.id.in_(wanted))
+        .order_by(conversations.c.id)
+    )
+    if connection.dialect.name == "postgresql":
+        statement = statement.with_for_update()
+    return {row[0]: row for row in connection.execute(statement)}
+
+
+def _objection(item: TurnCommit, epochs: Mapping[int, int], known: Mapping[int, Any]) -> Exception | None:
+    if epochs.get(item.partition) != item.epoch:
+        return FencedError(f"partition {item.partition} belongs to another process now")
+    if item.expected_version is None:
+        return None
+    row = known.get(item.conversation_id)
+    if row is None or row[1] != item.expected_version:
+        return StaleTurnError("the conversation changed hands while the turn was decided")
+    return None
+
+
+def _write(connection: Connection, turns: list[TurnCommit], known: Mapping[int, Any]) -> None:
+    new_buyers: list[Row] = []
+    old_buyers: list[Row] = []
+    new_conversations: list[Row] = []
+    changed: list[Row] = []
+    message_rows: list[Row] = []
+    decision_rows: list[Row] = []
+    outbox_rows: list[Row] = []
+    escalation_rows: list[Row] = []
+    event_rows: list[Row] = []
+    done_rows: list[Row] = []
+    for turn in turns:
+        if turn.buyer is not None:
+            (new_buyers if turn.new_buyer else old_buyers).append(turn.buyer)
+        row = known.get(turn.conversation_id)
+        seq = row[2] if row is not None else 0
+        for message in turn.messages:
+            seq += 1
+            message["seq"] = seq
+        message_rows += turn.messages
+        values = turn.conversation
+        values["last_seq"] = seq
+        values["unread"] = turn.unread + (row[3] if row is not None and values["state"] in ("human", "queued") else 0)
+        if row is None:
+            new_conversations.append(values)
+        else:
+            changed.append({f"b_{name}": value for name, value in values.items()})
+        if turn.decision is not None:
+            decision_rows.append(turn.decision)
+        for item in turn.outbox:
+            outbox_rows.append(item.row())
+        if turn.escalation is not None:
+            escalation_rows.append(turn.escalation)
+        event_rows += turn.events
+        for done in turn.inbox_done:
+            done_rows.append(
+                {
+                    "b_id": done.id,
+                    "b_state": done.state,
+                    "b_reason": done.reason,
+                    "b_message_id": done.message_id,
+                    "b_conversation_id": turn.conversation_id,
+                    "b_done_at_ms": turn.now_ms,
+                }
+            )
+    for statement, rows in (
+        (insert(buyers), new_buyers),
+        (_UPDATE_BUYER, old_buyers),
+        (insert(conversations), new_conversations),
+        (_UPDATE_CONVERSATION, changed),
+        (insert(decisions), decision_rows),
+        (insert(messages), message_rows),
+        (insert(outbox), outbox_rows),
+        (insert(escalations), escalation_rows),
+        (insert(console_events), event_rows),
+        (_UPDATE_INBOX, done_rows),
+    ):
+        if rows:
+            connection.execute(statement, rows)
+    for turn in turns:
+        for extra in turn.also:
+            extra(connection)
