@@ -61,7 +61,7 @@ def _conditional(item: Mapping[str, Any], default: Answer) -> Answer:
     return Answer(
         text=item.get("answer"),
         mode=AnswerMode(mode) if mode else default.mode,
-        group=item["group"] if "group" in item else default.group,
+        group=item.get("group", default.group),
         case=_case(item["case"]) if "case" in item else default.case,
         when=_condition(item.get("when") or {}),
     )

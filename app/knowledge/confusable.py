@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 __all__ = ["Lookalike", "lookalikes"]
 
-_THRESHOLD = 0.75
-"""Share of character pairs in common: 怎么还没发货/怎么还不发货 is below, 还没发货吗/还没发货嘛 above."""
+_THRESHOLD = 0.7
+"""Share of character pairs in common: one character more or less in a phrase of eight is above it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Needs no database. Source: the contracts page, sections 1 (knowledge commands) a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, cast
@@ -148,7 +148,9 @@ class _Loading:
                 )  # fmt: skip
         for key in allowed:
             if key not in top:
-                self._refuse(file, 1, f"{key} is missing", fix="a file is a list of entries, or {category, entries}")
+                self._refuse(
+                    file, 1, f"{key} is missing", fix="a file is a list of entries, or {category, entries}"
+                )
         name = top.get("category")
         if "category" in top and not (isinstance(name, str) and 0 < len(name.strip()) <= 64):
             self._refuse(file, parsed.line_of(("category",)), "category must be a text of 1 to 64 characters")
@@ -160,7 +162,7 @@ class _Loading:
             model = EntryModel.model_validate(item)
         except ValidationError as error:
             self._problems.extend(
-                model_problems(error, entry=name, locate=lambda path: _place(file, parsed, root + path))
+                model_problems(error, entry=name, locate=lambda path: _place(file, parsed, (*root, *path)))
             )
             return
         self._found.append(_Found(document_of(model, category), str(file), parsed, root))
@@ -190,7 +192,9 @@ class _Loading:
                 group = SynonymModel.model_validate(item)
             except ValidationError as error:
                 self._problems.extend(
-                    model_problems(error, entry="", locate=lambda sub, path=path: _place(file, parsed, path + sub))
+                    model_problems(
+                        error, entry="", locate=lambda sub, path=path: _place(file, parsed, path + sub)
+                    )
                 )
                 continue
             if group.id in known:
@@ -204,7 +208,9 @@ class _Loading:
         found = self._found
         findings = check_documents(
             [each.document for each in found],
-            lambda index, path: _place(FilePath(found[index].file), found[index].parsed, found[index].root + path),
+            lambda index, path: _place(
+                FilePath(found[index].file), found[index].parsed, found[index].root + path
+            ),
         )
         problems = (*self._problems, *findings.problems)
         return LoadResult(
@@ -221,7 +227,9 @@ def _place(file: FilePath, parsed: Parsed, path: Path) -> Place:
     return Place(str(file), parsed.line_of(path))
 
 
-def model_problems(error: ValidationError, *, entry: str, locate: Any) -> Sequence[Problem]:
+def model_problems(
+    error: ValidationError, *, entry: str, locate: Callable[[Path], Place]
+) -> Sequence[Problem]:
     """Return what a model refused, in words for the person who wrote it.
 
     Args:
@@ -232,7 +240,7 @@ def model_problems(error: ValidationError, *, entry: str, locate: Any) -> Sequen
     return [_problem(details, entry, locate) for details in error.errors(include_url=False)]
 
 
-def _problem(details: ErrorDetails, entry: str, locate: Any) -> Problem:
+def _problem(details: ErrorDetails, entry: str, locate: Callable[[Path], Place]) -> Problem:
     # Pydantic marks a bad key of a mapping by a last step "[key]".
     path = tuple(step for step in details["loc"] if step != "[key]")
     message, fix = details["msg"], ""

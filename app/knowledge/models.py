@@ -47,7 +47,9 @@ def _status(text: str) -> str:
         return text
     near = nearest_name(text, _STATUSES)
     hint = f"did you mean {near}?" if near else f"one of {', '.join(_STATUSES)}"
-    raise PydanticCustomError("order_status", "{text} is no order status; {hint}", {"text": text, "hint": hint})
+    raise PydanticCustomError(
+        "order_status", "{text} is no order status; {hint}", {"text": text, "hint": hint}
+    )
 
 
 def _field_value(value: object) -> object:
@@ -80,17 +82,23 @@ class CaseModel(_Strict):
     """A case to open."""
 
     kind: Code = Field(description="Kind of the case, such as return or lost_parcel.")
-    fields: dict[Name, FieldValue] = Field(default={}, description="Fields it starts with; values may be templates.")
+    fields: dict[Name, FieldValue] = Field(
+        default={}, description="Fields it starts with; values may be templates."
+    )
 
 
 class WhenModel(_Strict):
     """When an answer holds; all keys that are given must hold."""
 
-    order_status: list[Status] = Field(default=[], min_length=1, description="Status of the order in question.")
+    order_status: list[Status] = Field(
+        default=[], min_length=1, description="Status of the order in question."
+    )
     product: list[Name] = Field(default=[], min_length=1, description="Ids of the product in question.")
     tier: list[Name] = Field(default=[], min_length=1, description="Tiers of the buyer.")
     channel: list[Name] = Field(default=[], min_length=1, description="Channels the buyer writes on.")
-    order_overdue: bool | None = Field(default=None, description="Paid, not shipped, and past the promised time.")
+    order_overdue: bool | None = Field(
+        default=None, description="Paid, not shipped, and past the promised time."
+    )
     promo: bool | None = Field(default=None, description="Whether a promotion is running.")
     trace_older_than: Annotated[str, _parses(parse_duration)] | None = Field(
         default=None, description="Age of the newest logistics trace, such as 48h."
@@ -125,13 +133,23 @@ class EntryModel(_Strict):
     topic: Id | None = Field(default=None, description="Intent that handlers hang on; default: the id.")
     question: Phrase = Field(description="How the question is shown to people.")
     variants: list[Phrase] = Field(default=[], max_length=500, description="How buyers type it.")
-    answer: Template | None = Field(default=None, description="Liquid template; used when no other answer holds.")
-    answers: list[AnswerModel] = Field(default=[], max_length=50, description="Conditional answers; the first wins.")
-    mode: Mode = Field(default="auto", description="auto: answer; suggest: to a human only; escalate: then a human.")
+    answer: Template | None = Field(
+        default=None, description="Liquid template; used when no other answer holds."
+    )
+    answers: list[AnswerModel] = Field(
+        default=[], max_length=50, description="Conditional answers; the first wins."
+    )
+    mode: Mode = Field(
+        default="auto", description="auto: answer; suggest: to a human only; escalate: then a human."
+    )
     group: Code | None = Field(default=None, description="Group that gets it when a human is needed.")
     case: CaseModel | None = None
-    needs: list[Literal["order", "product"]] = Field(default=[], description="What the answer can't do without.")
-    fallback: Template | None = Field(default=None, description="The text when something that it needs is missing.")
+    needs: list[Literal["order", "product"]] = Field(
+        default=[], description="What the answer can't do without."
+    )
+    fallback: Template | None = Field(
+        default=None, description="The text when something that it needs is missing."
+    )
     texts: dict[Language, TextModel] = Field(default={}, description="Other languages, by code.")
     shops: list[Name] = Field(default=[], description="Shops this is for; default: all.")
     channels: list[Name] = Field(default=[], description="Channels this is for; default: all.")
@@ -142,13 +160,17 @@ class EntryModel(_Strict):
     valid_until: Annotated[str, _parses(parse_instant)] | None = Field(
         default=None, description="RFC 3339, or a date (its end, Beijing time)."
     )
-    priority: Annotated[int, Field(ge=-1000, le=1000)] = Field(default=0, description="Higher wins between equals.")
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = Field(
+        default=0, description="Higher wins between equals."
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> EntryModel:
         for index, answer in enumerate(self.answers):
             if answer.answer is None and (answer.mode or self.mode) != "escalate":
-                raise _missing(f"answers.{index} needs an answer, since its mode is {answer.mode or self.mode}")
+                raise _missing(
+                    f"answers.{index} needs an answer, since its mode is {answer.mode or self.mode}"
+                )
         if self.answer is None and not self.answers and self.mode != "escalate":
             raise _missing(f"mode {self.mode} needs an answer or answers; without one, write mode: escalate")
         if self.valid_from and self.valid_until:

@@ -5,17 +5,27 @@ Source: the contracts page, section 7; the shop object of scenario files; figure
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, cast
+from itertools import pairwise
+from typing import Annotated, Literal, cast
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+)
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
 
 from app.domain.shops import PRESALE_GROUPS
-from app.knowledge.problems import fold_name, nearest_name
+from app.knowledge.problems import nearest_name
 from app.knowledge.times import format_span, parse_instant, parse_minute, parse_span
 
-__all__ = ["FACTS", "ShopSettings", "misspelt_setting"]
+__all__ = ["FACTS", "SETTINGS", "ShopSettings", "misspelt_setting"]
 
 
 def _custom(why: str) -> PydanticCustomError:
@@ -65,7 +75,7 @@ def _refuse_overlap(group: str, spans: list[tuple[int, int]]) -> None:
         parts = [(start, end)] if start < end else [(start, 1440), (0, end)]
         pieces.extend((*part, (start, end)) for part in parts)
     pieces.sort()
-    for before, after in zip(pieces, pieces[1:], strict=False):
+    for before, after in pairwise(pieces):
         if after[0] < before[1]:
             raise _custom(f"{group}: {format_span(before[2])} and {format_span(after[2])} overlap")
 
@@ -107,7 +117,7 @@ def _text(value: object) -> object:
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-Text = Annotated[str, BeforeValidator(_text), StringConstraints(strip_whitespace=True, max_length=1000)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000), BeforeValidator(_text)]
 Instant = Annotated[str, AfterValidator(_instant)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -128,7 +138,7 @@ class Product(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    product_id: Annotated[str, BeforeValidator(_text), StringConstraints(min_length=1)]
+    product_id: Annotated[str, StringConstraints(min_length=1), BeforeValidator(_text)]
     title: Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -151,30 +161,38 @@ def _distinct_products(products: list[Product]) -> list[Product]:
     return products
 
 
-class ShopSettings(BaseModel):
+class ShopSettings(TypedDict, total=False):
     """One shop. Further keys are facts, which templates see as ``shop.<key>``."""
 
-    model_config = ConfigDict(extra="allow")
+    __pydantic_config__ = ConfigDict(extra="allow")  # pyright: ignore[reportGeneralTypeIssues]
 
-    name: Annotated[str, BeforeValidator(_text), StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
-    tz: Annotated[str, AfterValidator(_zone)] = Field(description="IANA time zone, such as Asia/Shanghai.")
-    mode: Annotated[Literal["auto", "supervised", "shadow", "off"], BeforeValidator(_lowered)]
-    welcome: Text = Field(description="Welcome text; empty: none.")
-    bot_name: Annotated[
-        str, BeforeValidator(_text), StringConstraints(strip_whitespace=True, min_length=1, max_length=32)
+    name: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64), BeforeValidator(_text)
     ]
-    off_hours: Text = Field(description="Text outside the hours; empty: the built-in one.")
-    hours: Annotated[dict[str, list[str]], BeforeValidator(_hours)] = Field(
-        description='Group → spans in shop time, such as {"presale": ["08:30-01:00"]}; a group without: always open.'
-    )
+    tz: Annotated[str, AfterValidator(_zone), Field(description="IANA time zone, such as Asia/Shanghai.")]
+    mode: Annotated[Literal["auto", "supervised", "shadow", "off"], BeforeValidator(_lowered)]
+    welcome: Annotated[Text | None, Field(description="Welcome text; empty: none.")]
+    bot_name: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=32), BeforeValidator(_text)
+    ]
+    off_hours: Annotated[Text | None, Field(description="Text outside the hours; empty: the built-in one.")]
+    hours: Annotated[
+        dict[str, list[str]],
+        BeforeValidator(_hours),
+        Field(
+            description='Group → spans in shop time, {"presale": ["08:30-01:00"]}; a group without: always open.'
+        ),
+    ]
     repeat_guard: Annotated[
         bool, BeforeValidator(_switch, json_schema_input_type=bool | Literal["on", "off"])
     ]
-    loop_guard: Annotated[int, Field(ge=0, le=10_000, description="Automatic turns a minute in one conversation.")]
+    loop_guard: Annotated[
+        int, Field(ge=0, le=10_000, description="Automatic turns a minute in one conversation.")
+    ]
     burst_quiet: Annotated[float, Field(ge=0, le=60, description="Seconds; 0: one reply per message.")]
     burst_max: Annotated[float, Field(ge=0, le=300, description="Seconds in all.")]
-    answer_at: Share | None = Field(description="Confidence from which an answer is sent; null: as fitted.")
-    ask_at: Share | None = Field(description="Confidence from which the bot asks back; null: as fitted.")
+    answer_at: Annotated[Share | None, Field(description="Confidence to answer at; null: as fitted.")]
+    ask_at: Annotated[Share | None, Field(description="Confidence to ask back at; null: as fitted.")]
     vip_tiers: Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=list[str] | str)]
     bulk_qty: Annotated[int, Field(ge=1, le=1_000_000)]
     return_window_days: Annotated[int, Field(ge=0, le=3650)]
@@ -184,15 +202,17 @@ class ShopSettings(BaseModel):
     human_accept_seconds: Annotated[int, Field(ge=1, le=86_400)]
     leader_alert_seconds: Annotated[int, Field(ge=1, le=86_400)]
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
-    # Facts whose shape matters to the rules; they stay facts.
-    ship_cutoff: Annotated[str, AfterValidator(_day_time)] = Field(description="Time of day, such as 16:00.")
+    # Facts whose shape the rules depend on.
+    ship_cutoff: Annotated[str, AfterValidator(_day_time), Field(description="Time of day, such as 16:00.")]
     ship_within_hours: Annotated[int, Field(ge=0, le=8760)]
     promos: list[Promo]
     catalog: Annotated[list[Product], AfterValidator(_distinct_products)]
     groups: list[Group]
 
 
-POLICY_KEYS = tuple(ShopSettings.model_fields)[:22]
+SETTINGS: TypeAdapter[ShopSettings] = TypeAdapter(ShopSettings)
+"""Checks a shop's settings; only the keys that were given come back."""
+
 FACTS = frozenset(
     {
         "courier", "courier_options", "eta_days", "express_tariff", "gift", "gift_in_bargaining", "gift_wrap",
@@ -201,3 +221,9 @@ FACTS = frozenset(
     }
 )  # fmt: skip
 """Facts that the rules and the shipped texts know by name, beside those of ``ShopSettings``."""
+
+
+def misspelt_setting(key: str) -> str | None:
+    """Return the known setting or fact that an unknown ``key`` is probably a slip of; None for a new fact."""
+    known = (*ShopSettings.__annotations__, *sorted(FACTS))
+    return None if key in known else nearest_name(key, known)

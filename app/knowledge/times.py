@@ -104,7 +104,9 @@ def parse_instant(text: str, *, tz: tzinfo | None = None, end_of_day: bool = Fal
                 moment = moment.replace(tzinfo=zone)
         at_ms = round(moment.timestamp() * 1000)
     except (ValueError, OverflowError):
-        raise ValueError(f"{text!r} is no date; write it like 2026-11-10 or 2026-11-10T08:00:00+08:00") from None
+        raise ValueError(
+            f"{text!r} is no date; write it like 2026-11-10 or 2026-11-10T08:00:00+08:00"
+        ) from None
     if at_ms < 0:
         raise ValueError(f"{text!r} lies before 1970")
     return at_ms

@@ -26,7 +26,7 @@ Path = tuple[str | int, ...]
 """Way to a value: keys and positions from the root."""
 
 
-class YamlProblem(Exception):
+class YamlProblem(Exception):  # noqa: N818 (an outcome that callers list, not a failure)
     """A file that is no such YAML; ``line`` counts from 1 (0: the whole file)."""
 
     def __init__(self, line: int, message: str, path: Path = ()) -> None:
@@ -50,8 +50,12 @@ class Parsed:
         return self.lines.get(path, 0)
 
 
-def read_yaml(data: bytes) -> Parsed:
+def read_yaml(data: bytes, *, numbers: bool = False) -> Parsed:
     """Read one YAML document.
+
+    Args:
+        data: the file's bytes, UTF-8 with or without a mark.
+        numbers: whether unquoted numbers become numbers instead of staying the text that is shown.
 
     Raises:
         YamlProblem: undecodable, no YAML, too large or too deep, or using tags, anchors or a key twice.
@@ -68,16 +72,17 @@ def read_yaml(data: bytes) -> Parsed:
     try:
         root = cast("Node | None", reader.compose(text))  # pyright: ignore[reportUnknownMemberType]
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        said = ": ".join(part for part in (error.context, error.problem) if part)
-        raise YamlProblem(mark.line + 1 if mark else 0, _explained(said)) from None
+        told = cast("Any", error)
+        mark = told.problem_mark or told.context_mark
+        said = ": ".join(str(part) for part in (told.context, told.problem) if part)
+        raise YamlProblem(int(mark.line) + 1 if mark else 0, _explained(said)) from None
     except YAMLError as error:
         raise YamlProblem(0, str(error).splitlines()[0]) from None
     except RecursionError:
         raise YamlProblem(0, "nested too deeply") from None
     if root is None:
         return Parsed(None)
-    reading = _Reading()
+    reading = _Reading(numbers)
     return Parsed(reading.value(root, ()), reading.lines)
 
 
@@ -92,35 +97,38 @@ def _explained(said: str) -> str:
 class _Reading:
     """One pass over the tree of one document."""
 
-    def __init__(self) -> None:
+    def __init__(self, numbers: bool) -> None:
+        self._numbers = numbers
         self.lines: dict[Path, int] = {}
         self._seen: set[int] = set()
 
     def value(self, node: Node, path: Path) -> Any:
-        line = node.start_mark.line + 1
+        line = _line(node)
         self.lines.setdefault(path, line)
         if len(path) > _MAX_DEPTH:
             raise YamlProblem(line, "nested too deeply", path)
         # An alias gives the anchored node itself a second time.
-        if id(node) in self._seen or node.anchor:
-            raise YamlProblem(line, "anchors and aliases (& and *) are not used here; write the text out", path)
+        if id(node) in self._seen or cast("Any", node).anchor:
+            raise YamlProblem(
+                line, "anchors and aliases (& and *) are not used here; write the text out", path
+            )
         self._seen.add(id(node))
         if isinstance(node, MappingNode):
             return self._mapping(node, path)
         if isinstance(node, SequenceNode):
-            items = cast("list[Node]", node.value)
+            items = cast("list[Node]", cast("Any", node).value)
             return [self.value(item, (*path, index)) for index, item in enumerate(items)]
         if isinstance(node, ScalarNode):
-            return _scalar(node, line, path)
+            return _scalar(node, line, path, self._numbers)
         raise YamlProblem(line, "not a text, a list or a mapping", path)
 
     def _mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for key_node, value_node in cast("list[tuple[Node, Node]]", node.value):
-            line = key_node.start_mark.line + 1
+        for key_node, value_node in cast("list[tuple[Node, Node]]", cast("Any", node).value):
+            line = _line(key_node)
             if not isinstance(key_node, ScalarNode):
                 raise YamlProblem(line, "a key must be a text", path)
-            key = str(key_node.value)
+            key = str(cast("Any", key_node).value)
             here = (*path, key)
             if key in found:
                 raise YamlProblem(line, f"{key} stands here twice (first on line {self.lines[here]})", here)
@@ -129,9 +137,13 @@ class _Reading:
         return found
 
 
-def _scalar(node: ScalarNode, line: int, path: Path) -> Any:
-    text = str(node.value)
-    tag = str(node.tag)
+def _line(node: Node) -> int:
+    return int(cast("Any", node).start_mark.line) + 1
+
+
+def _scalar(node: ScalarNode, line: int, path: Path, numbers: bool) -> Any:
+    scalar = cast("Any", node)
+    text, tag = str(scalar.value), str(scalar.tag)
     kind = tag.removeprefix("tag:yaml.org,2002:")
     if tag.startswith("!") or kind not in _KINDS:
         raise YamlProblem(line, f"the tag {tag} is not used here", path)
@@ -139,6 +151,17 @@ def _scalar(node: ScalarNode, line: int, path: Path) -> Any:
         return None
     if kind == "bool":
         return text.lower() == "true"
+    if numbers and kind in ("int", "float"):
+        return _number(text)
+    return text
+
+
+def _number(text: str) -> int | float | str:
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
     return text
 
 
