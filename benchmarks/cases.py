@@ -45,6 +45,7 @@ class Findings:
     latency: dict[str, list[Outcome]] = field(default_factory=dict[str, list[Outcome]])
     latency_rate: dict[str, float] = field(default_factory=dict[str, float])
     promises: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
+    crash: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
     start: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
     memory: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     """Resident 10^6 bytes: after start, and after 1,000 conversations."""
@@ -84,9 +85,12 @@ class Bench:
         """Return how many messages a shot needs at a rate."""
         return int(per_second * self.seconds) + 1_000
 
-    def shoot(self, name: str, server: Server, aim: Aim) -> Outcome:
-        """Fire once and say what came out."""
-        found = fire(server, self.receiver, aim, watch_database=self.on_postgres and server is self.huoji)
+    def shoot(
+        self, name: str, server: Server, aim: Aim, meanwhile: Callable[[], None] | None = None
+    ) -> Outcome:
+        """Fire once and say what came out; ``meanwhile`` runs during the shot."""
+        watch = self.on_postgres and server is self.huoji
+        found = fire(server, self.receiver, aim, watch_database=watch, meanwhile=meanwhile)
         figures = found.figures
         said = f"  {name:16} {figures['ack_rate']:8.0f} acks/s  {found.micros():6.0f} µs"
         if aim.replies:
@@ -174,6 +178,28 @@ def measure_promises(bench: Bench, findings: Findings) -> None:
                 replies=True,
             )
             findings.promises[name] = bench.shoot(name, server, aim)
+
+
+def measure_crash(bench: Bench, findings: Findings) -> None:
+    """Kill each system under load, start it again, and count the acknowledged messages without a reply."""
+    for name, server in bench.repliers():
+        aim = Aim(
+            server.path,
+            bench.seconds,
+            bench.limit(4_000),
+            window=WINDOW,
+            replies=True,
+            # The new process must first start; only then can replies go on.
+            patience=15.0,
+        )
+
+        def crash(server: Server = server) -> None:
+            time.sleep(bench.seconds / 2)
+            server.kill()
+            server.start()
+
+        with running([server]):
+            findings.crash[name] = bench.shoot(name, server, aim, crash)
 
 
 def measure_start(bench: Bench, findings: Findings) -> None:

@@ -34,8 +34,6 @@ from benchmarks.wire import Connection, fetch
 
 STALL_SECONDS = 0.5
 """Without any new reply for so long, unanswered messages no longer hold the window."""
-PATIENCE_SECONDS = 3.0
-"""Without any new reply for so long, the wait for replies ends."""
 LONGEST_DRAIN_SECONDS = 30.0
 """The wait for replies ends after so long in any case."""
 ACK_TIMEOUT_SECONDS = 15.0
@@ -61,6 +59,8 @@ class Plan:
     receiver: int = 0
     duplicates: float = 0.0
     seed: int = 1
+    patience: float = 3.0
+    """Without any new reply for so many seconds, the wait for replies ends."""
 
 
 @dataclass(slots=True)
@@ -162,7 +162,10 @@ class Shot:
         start = time.monotonic()
         while self._answered < len(self._record.acked):
             now = time.monotonic()
-            if now - max(self._last_answer, start) > PATIENCE_SECONDS or now - start > LONGEST_DRAIN_SECONDS:
+            if (
+                now - max(self._last_answer, start) > self._plan.patience
+                or now - start > LONGEST_DRAIN_SECONDS
+            ):
                 return
             await asyncio.sleep(0.01)
 
@@ -314,6 +317,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         receiver=arguments.receiver,
         duplicates=arguments.duplicates,
         seed=arguments.seed,
+        patience=arguments.patience,
     )
 
 
@@ -334,6 +338,7 @@ def main() -> None:
     made.add_argument("--window", type=int, default=0, help="most messages without a reply")
     made.add_argument("--receiver", type=int, default=0, help="port of the receiver; 0: acks only")
     made.add_argument("--seed", type=int, default=1)
+    made.add_argument("--patience", type=float, default=3.0, help="seconds without a reply that end the wait")
     uvloop.run(_run(_plan(made.parse_args())))
 
 

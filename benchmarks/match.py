@@ -40,10 +40,36 @@ def scan(scorer: Callable[..., float]) -> Builder:
 
 
 def huoji(known: tuple[Entry, ...]) -> Matcher:
-    """Return the matcher of the server, built as publishing builds it."""
-    from benchmarks.huoji_matcher import build
+    """Return what the server runs for each message, built as publishing builds it."""
+    # Here, not above: the comparison with nothing but rapidfuzz must run without Huoji's packages.
+    from app.domain.knowledge import Answer, Snapshot
+    from app.domain.knowledge import Entry as KnowledgeEntry
+    from app.intents.matcher import Scope, build_matcher
 
-    return build(known)
+    matcher = build_matcher(
+        Snapshot(
+            version=1,
+            entries=tuple(
+                KnowledgeEntry(
+                    id=entry.id,
+                    topic=entry.id,
+                    category=entry.category,
+                    question=entry.variants[0],
+                    variants=entry.variants[1:],
+                    default=Answer(text=entry.answer),
+                )
+                for entry in known
+            ),
+        )
+    )
+    scope = Scope(shop_id="bench", channel="generic", now_ms=0)
+
+    def match(text: str) -> str | None:
+        questions = matcher.understand(text, scope=scope).questions
+        best = questions[0].best if questions else None
+        return None if best is None else best.entry_id
+
+    return match
 
 
 BUILDERS: dict[str, Builder] = {

@@ -64,11 +64,17 @@ def render(bench: Bench, findings: Findings, folder: Path) -> str:
             "the time a message was due).\n\n"
             + _table(("system", "messages/s", "p50 ms", "p99 ms", "longest ms", "CPU µs/message"), latency)
         )
-    promises = _promises(findings)
+    promises = _promises(findings.promises)
     if promises:
         parts.append(
             "Kept promises: bursts of three in one conversation, a tenth of all messages posted twice.\n\n"
             + _table(("system", "messages", "doubled", "out of order", "unanswered"), promises)
+        )
+    crash = _promises(findings.crash)
+    if crash:
+        parts.append(
+            "Killed (SIGKILL) under load and started again: what became of the acknowledged messages.\n\n"
+            + _table(("system", "messages", "doubled", "out of order", "never answered"), crash)
         )
     rest = _start_and_memory(findings)
     if rest:
@@ -263,7 +269,7 @@ def _latency(findings: Findings) -> list[tuple[str, ...]]:
     ]
 
 
-def _promises(findings: Findings) -> list[tuple[str, ...]]:
+def _promises(outcomes: dict[str, Outcome]) -> list[tuple[str, ...]]:
     return [
         (
             name,
@@ -272,7 +278,7 @@ def _promises(findings: Findings) -> list[tuple[str, ...]]:
             str(outcome.figures["disordered"]),
             str(outcome.figures["unanswered"]),
         )
-        for name, outcome in findings.promises.items()
+        for name, outcome in outcomes.items()
     ]
 
 

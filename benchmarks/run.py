@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks.cases import (
     Bench,
     Findings,
+    measure_crash,
     measure_latency,
     measure_memory,
     measure_promises,
@@ -20,7 +21,7 @@ from benchmarks.cases import (
 from benchmarks.report import place, render
 from benchmarks.systems import ROOT, Baseline, Huoji, Receiver, SetupError, Workshop, open_workshop
 
-CASES = ("ack", "reply", "latency", "promises", "start", "memory")
+CASES = ("ack", "reply", "latency", "promises", "crash", "start", "memory")
 
 
 def _arguments() -> argparse.Namespace:
@@ -84,6 +85,9 @@ def _measure(bench: Bench, cases: list[str]) -> Findings:
     if "promises" in cases:
         _say("promises: bursts and duplicates")
         measure_promises(bench, findings)
+    if "crash" in cases:
+        _say("crash: killed under load and started again")
+        measure_crash(bench, findings)
     return findings
 
 

@@ -30,6 +30,7 @@ class Aim:
     duplicates: float = 0.0
     conversations: int = 1_000
     replies: bool = False
+    patience: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,15 @@ def control(receiver: Receiver, target: str, method: str = "GET") -> dict[str, A
         connection.close()
 
 
-def fire(server: Server, receiver: Receiver, aim: Aim, *, watch_database: bool = False) -> Outcome:
-    """Fire one shot and return what it found."""
+def fire(
+    server: Server,
+    receiver: Receiver,
+    aim: Aim,
+    *,
+    watch_database: bool = False,
+    meanwhile: Callable[[], None] | None = None,
+) -> Outcome:
+    """Fire one shot and return what it found; ``meanwhile`` runs once while messages are being posted."""
     server.check_alive()
     control(receiver, "reset", "POST")
     process = subprocess.Popen(
@@ -79,7 +87,7 @@ def fire(server: Server, receiver: Receiver, aim: Aim, *, watch_database: bool =
     )
     try:
         _expect(process, "ready")
-        return _measure(process, server, receiver, _database_clock(watch_database))
+        return _measure(process, server, receiver, _database_clock(watch_database), meanwhile)
     finally:
         if process.poll() is None:
             process.kill()
@@ -91,7 +99,11 @@ def _database_clock(watch: bool) -> Callable[[], float | None]:
 
 
 def _measure(
-    process: "subprocess.Popen[str]", server: Server, receiver: Receiver, database: Callable[[], float | None]
+    process: "subprocess.Popen[str]",
+    server: Server,
+    receiver: Receiver,
+    database: Callable[[], float | None],
+    meanwhile: Callable[[], None] | None,
 ) -> Outcome:
     settle(server.pid)
     database_before = database()
@@ -101,6 +113,8 @@ def _measure(
     assert process.stdout is not None
     process.stdin.write("go\n")
     process.stdin.flush()
+    if meanwhile is not None:
+        meanwhile()
     _expect(process, "posted")
     at_last_ack = cpu_seconds(server.pid)
     client = cpu_seconds(process.pid) + cpu_seconds(receiver.pid) - client_before
@@ -136,5 +150,6 @@ def _arguments(server: Server, receiver: Receiver, aim: Aim) -> list[str]:
         "window": aim.window,
         "receiver": receiver.port if aim.replies else 0,
         "seed": number,
+        "patience": aim.patience,
     }
     return [argument for name, value in values.items() for argument in (f"--{name}", str(value))]

@@ -136,6 +136,13 @@ class Server:
             process.kill()
             process.wait()
 
+    def kill(self) -> None:
+        """End the process at once, as a crash would (SIGKILL)."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
     def tail(self) -> str:
         """Return the end of its output."""
         return self.log.read_text("utf-8", "replace")[-2_000:] if self.log.exists() else ""
