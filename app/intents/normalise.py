@@ -38,7 +38,7 @@ _CLOSING = re.compile(r"(?<=..)(?:谢谢|多谢|感谢|谢)(?:[你您了]*)$")
 _PLAIN = re.compile(r"[一-鿿a-z0-9 ]*")
 _INVISIBLE: Final = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0xAD])
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_CHINESE = re.compile(r"[㐀-鿿豈-﫿]")
+_CHINESE = re.compile("[㐀-鿿豈-\ufaff\U00020000-\U0003ffff]")
 _LATIN = re.compile(r"[a-zA-ZÀ-ɏ]")
 
 _SOCIAL = re.compile(
@@ -117,8 +117,6 @@ class Normaliser:
         return text
 
 
-
-
 def _load_converter() -> _Converter:
     # Loaded on first use: most shops' buyers write simplified characters, and the import takes longer than a start
     # should wait for.
@@ -130,7 +128,8 @@ def _load_converter() -> _Converter:
 
 def is_social(normalised: str) -> bool:
     """Whether a normalised text is nothing but greeting, thanks, acknowledgement or farewell."""
-    return bool(normalised) and _SOCIAL.fullmatch(normalised) is not None
+    # The pattern's words overlap, so only short texts are tried: a long courtesy reads as content.
+    return 0 < len(normalised) <= 24 and _SOCIAL.fullmatch(normalised) is not None
 
 
 def language_of(text: str) -> str:

@@ -1,0 +1,67 @@
+"""The speech act of a text: question, request, refusal and the like, and acts that are undone rather than asked for.
+
+Source: the measurements on matching, features (speech act) and veto rules.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["SIGNS", "signs_of", "undoes"]
+
+_PATTERNS: Final = (
+    (
+        "question",
+        r"[吗么嘛]|什么|怎么|怎样|咋|多少|几|哪|谁|为何|为啥|如何|是否|能否|可否|多久|多大|多长|有没|(.)不\1|没$|不$"
+        r"|\b(?:how|what|when|where|why|which|who|can|could|do|does|is|are|may|will)\b",
+    ),
+    (
+        "request",
+        r"帮|请|麻烦|给我|我要|我想|想要|申请|需要|能不能|可以|\b(?:please|want|need|help|would like)\b",
+    ),
+    ("negative", r"不|没|无|别|未|\b(?:not|no|never|cannot|can't|don't|didn't|won't)\b"),
+    ("done", r"了|过|已|刚|昨|\b(?:already|have|has|was|did)\b"),
+    (
+        "continues",
+        r"^(?:那|但|可是|然后|还|而且|因为|所以|不过|就|也|对|是|如果|要是|这)|^(?:but|and|so|because|or)\b",
+    ),
+    ("first_person", r"我|俺|咱|\b(?:i|my|me)\b"),
+    ("second_person", r"你|您|亲|\b(?:you|your)\b"),
+    ("digits", r"\d"),
+    ("this", r"这|那|它|该|\b(?:this|that|it)\b"),
+)
+SIGNS: Final = tuple(name for name, _ in _PATTERNS)
+_SEARCHES: Final = tuple(re.compile(pattern).search for _, pattern in _PATTERNS)
+
+# An act and its undoing. Asking why something is *not* done, or whether it need be, is no undoing.
+_ACTS: Final = r"(退款|退货|退换货|退|换货|换|催|取消|投诉|开发票|发票|改地址|改|人工|补发|维修|取件|开票)"
+_UNDONE = re.compile(
+    r"(?:不用|不要|不想|不必|无需|不需要|先不|暂时不|暂不|就不|也不|我不|别|甭|不)(?:再|给我|帮我|您|你|继续|想|办理|申请){0,2}"
+    + _ACTS
+)
+_WITHDRAWN = re.compile(
+    r"(?:取消|撤销|撤回|撤掉|关闭)(?:了|掉|我的|这个|一下|上次的){0,2}(退款|退货|退换货|换货|售后|投诉|申请|维修|取件)"
+)
+_OPEN = re.compile(r"怎么|为什么|为啥|凭什么|咋|吗|么|能不能|可不可|是不是|不给|会不会|不了|不能|(.)不\1")
+
+
+def signs_of(text: str) -> NDArray[np.float32]:
+    """Return 1 or 0 for each of ``SIGNS``, for a normalised text."""
+    return np.array([search(text) is not None for search in _SEARCHES], dtype=np.float32)
+
+
+def undoes(text: str) -> frozenset[str]:
+    """Return the acts that a normalised text says are not, or no longer, wanted; empty for nearly every text."""
+    acts: set[str] = set()
+    if "不" in text or "别" in text or "无需" in text or "甭" in text:
+        found = _UNDONE.search(text)
+        if found is not None and _OPEN.search(text) is None:
+            acts.add(found.group(1)[0])
+    withdrawn = _WITHDRAWN.search(text)
+    if withdrawn is not None:
+        acts.add("撤" + withdrawn.group(1)[0])
+    return frozenset(acts)
