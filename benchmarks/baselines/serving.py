@@ -18,7 +18,7 @@ def parser(description: str) -> argparse.ArgumentParser:
 def serve(app: ASGIApp | Callable[..., object], port: int) -> None:
     """Serve ``app`` on 127.0.0.1:``port`` with uvloop and httptools until told to stop."""
     uvicorn.run(
-        app,  # type: ignore[arg-type]  # uvicorn's own ASGI types are narrower than Starlette's
+        app,
         host="127.0.0.1",
         port=port,
         loop="uvloop",
