@@ -38,8 +38,6 @@ class LoadResult:
     problems: tuple[Problem, ...]
     warnings: tuple[Warned, ...]
     files: int
-    has_synonyms: bool
-    """Whether a synonyms file was among them: without one, an import leaves the draft's synonyms alone."""
 
     def require(self) -> None:
         """Raise InvalidError with every problem, if there is any."""
@@ -84,7 +82,6 @@ class _Loading:
         self._found: list[_Found] = []
         self._synonyms: list[Document] = []
         self._files = 0
-        self._has_synonyms = False
 
     def files_of(self, path: FilePath) -> list[FilePath]:
         """Return the files a path stands for, in name order."""
@@ -115,7 +112,6 @@ class _Loading:
             self._refuse(file, problem.line, problem.message)
             return
         if file.name in (SYNONYMS_FILE, "synonyms.yml"):
-            self._has_synonyms = True
             self._read_synonyms(file, parsed)
         else:
             self._read_entries(file, parsed)
@@ -219,7 +215,6 @@ class _Loading:
             problems=tuple(sorted(problems, key=lambda each: (each.place.file, each.place.line))),
             warnings=(*self._warnings, *findings.warnings),
             files=self._files,
-            has_synonyms=self._has_synonyms,
         )
 
 
