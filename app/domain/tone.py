@@ -52,8 +52,8 @@ _NOT_NEGATED = r"(?<!不能)(?<!无法)(?<!没法)(?<!不敢)(?<!难以)(?<!不)
 _SUPERLATIVES = re.compile(
     r"最好|最低价|最优惠|最便宜|最划算|最实惠|最佳|最优|最强|最牛|最高级|最先进|最正宗|最受欢迎|最靠谱"
     r"|全网最|全国最|史上最|行业最|世界级|国家级|顶级|极品|独一无二|绝无仅有|史无前例|万能"
-    # An ordinal (第一次, 第一步 …) and a manner (第一时间) claim no rank.
-    r"|第一(?!时间|次|步|件|个|条|单|笔|天|批|种|位|张|段|行|项|款|层|遍|回|季度|章|页|点[，,：:、]|[，,：:、])"
+    # A rank stands after what is ranked (销量第一); an ordinal (第一次, 第一泡) or a manner (第一时间) claims none.
+    r"|(?<=[\u4e00-\u9fff])第一(?=的|名|家|[。！!，,；;、～~\s]|$)|第一品牌"
     # 绝对 as a plain intensifier is banned too: 绝对不会, 绝对正品.
     r"|绝对"
 )
@@ -90,7 +90,9 @@ _ALL: tuple[_Rule, ...] = (
     _Rule(
         "review_reward",
         re.compile(
-            r"(?:好评|五星|晒图|评价)[^。！？!?；;]{0,8}(?:返现|红包|奖励|有礼|送券|送礼|返\d|送您|优惠券)"
+            # "评价没有返现" is the right answer to a question about rewards.
+            r"(?:好评|五星|晒图|评价)[^。！？!?；;]{0,8}(?<!没有)(?<!没)(?<!不)(?<!无)"
+            r"(?:返现|红包|奖励|有礼|送券|送礼|返\d|送您|优惠券)"
             r"|(?:返现|红包|奖励)[^。！？!?；;]{0,6}(?:好评|五星)"
         ),
         "评价不能用好处来换，删掉这句",
@@ -132,8 +134,8 @@ _ALL: tuple[_Rule, ...] = (
     _Rule(
         "internal_name",
         re.compile(
-            r"\b(?:presale|aftersale|supervisor|entry_id|intent|prompt|knowledge base)\b"
-            r"|\b[a-z]{2,8}_[a-z]+(?:_[a-z]+)*\b|知识库|置信度|匹配度|意图识别|提示词|词条"
+            r"(?<![A-Za-z0-9_/.])(?:aftersale|[a-z]+(?:_[a-z0-9]+)+)(?![A-Za-z0-9_/.])"
+            r"|知识库|置信度|匹配度|意图识别|提示词|词条"
         ),
         "内部名称、编号和得分不能给买家看",
     ),
