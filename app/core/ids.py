@@ -8,6 +8,7 @@ an index stays at its right edge and "greater id" means "made later by this proc
 from __future__ import annotations
 
 import secrets
+import threading
 from typing import Protocol
 
 from app.core.clock import Clock
@@ -49,13 +50,16 @@ class SystemIds:
         self._clock = clock
         self._node = (secrets.randbits(_NODE_BITS) if node is None else node) & ((1 << _NODE_BITS) - 1)
         self._slot = 0
+        # Ids are made on the event loop and in the writer's thread.
+        self._lock = threading.Lock()
 
     def next(self) -> int:
         # One slot is one counter step inside a millisecond; when the counter overflows, or the clock stands
         # still or goes back, the id simply borrows from the next millisecond.
         now = (self._clock.now_ms() - EPOCH_MS) << _COUNTER_BITS
-        self._slot = max(now, self._slot + 1)
-        return self._compose(self._slot)
+        with self._lock:
+            slot = self._slot = max(now, self._slot + 1)
+        return self._compose(slot)
 
     def _compose(self, slot: int) -> int:
         at, counter = slot >> _COUNTER_BITS, slot & ((1 << _COUNTER_BITS) - 1)
@@ -69,7 +73,8 @@ class SystemIds:
 
     def raise_floor(self, floor: int) -> None:
         at = floor >> (_COUNTER_BITS + _NODE_BITS)
-        self._slot = max(self._slot, ((at + 1) << _COUNTER_BITS))
+        with self._lock:
+            self._slot = max(self._slot, ((at + 1) << _COUNTER_BITS))
 
 
 def id_at(at_ms: int) -> int:

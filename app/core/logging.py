@@ -75,14 +75,20 @@ def configure_logging(
         redact,
     ]
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
     renderer: Any = (
         structlog.dev.ConsoleRenderer(colors=False)
         if pretty
-        else structlog.processors.JSONRenderer(serializer=lambda value, **_: orjson.dumps(value, default=str).decode())
+        else structlog.processors.JSONRenderer(
+            serializer=lambda value, **_: orjson.dumps(value, default=str).decode()
+        )
     )
     sink = logging.StreamHandler(stream or sys.stderr)
     sink.setFormatter(

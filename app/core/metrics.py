@@ -16,16 +16,22 @@ class Metrics:
         registry = CollectorRegistry()
         self.registry = registry
         self.webhooks = Counter(
-            "huoji_webhooks_total", "Webhook requests answered, by channel and outcome.", ["channel", "outcome"],
+            "huoji_webhooks_total",
+            "Webhook requests answered, by channel and outcome.",
+            ["channel", "outcome"],
             registry=registry,
         )
         self.ack_seconds = Histogram(
-            "huoji_webhook_ack_seconds", "From a webhook's last byte to its durable ack.", buckets=_SECONDS,
+            "huoji_webhook_ack_seconds",
+            "From a webhook's last byte to its durable ack.",
+            buckets=_SECONDS,
             registry=registry,
         )
         self.batch_rows = Histogram(
-            "huoji_batch_rows", "Jobs in one committed transaction of the batch writer.",
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512), registry=registry,
+            "huoji_batch_rows",
+            "Jobs in one committed transaction of the batch writer.",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
+            registry=registry,
         )
         self.batch_failures = Counter(
             "huoji_batch_failures_total", "Transactions of the batch writer that failed.", registry=registry
@@ -34,22 +40,25 @@ class Metrics:
             "huoji_decisions_total", "Turns decided, by kind.", ["kind"], registry=registry
         )
         self.decide_seconds = Histogram(
-            "huoji_decide_seconds", "Understanding and deciding one turn.", buckets=_SECONDS, registry=registry
+            "huoji_decide_seconds",
+            "Understanding and deciding one turn.",
+            buckets=_SECONDS,
+            registry=registry,
         )
         self.reply_seconds = Histogram(
-            "huoji_reply_seconds", "From a message's arrival to its reply being delivered.", buckets=_SECONDS,
+            "huoji_reply_seconds",
+            "From a message's arrival to its reply being delivered.",
+            buckets=_SECONDS,
             registry=registry,
         )
         self.deliveries = Counter(
-            "huoji_delivery_attempts_total", "Attempts to deliver a message, by channel and outcome.",
-            ["channel", "outcome"], registry=registry,
+            "huoji_delivery_attempts_total",
+            "Attempts to deliver a message, by channel and outcome.",
+            ["channel", "outcome"],
+            registry=registry,
         )
-        self.open_inbox = Gauge(
-            "huoji_inbox_open", "Events taken and not yet worked off.", registry=registry
-        )
-        self.open_outbox = Gauge(
-            "huoji_outbox_open", "Messages waiting to be delivered.", registry=registry
-        )
+        self.open_inbox = Gauge("huoji_inbox_open", "Events taken and not yet worked off.", registry=registry)
+        self.open_outbox = Gauge("huoji_outbox_open", "Messages waiting to be delivered.", registry=registry)
         self.parked = Counter(
             "huoji_parked_total", "Events set aside after failing three times.", registry=registry
         )

@@ -220,14 +220,20 @@ def replay(connection: Connection, outbox_id: int, *, now_ms: int) -> bool:
         update(outbox)
         .where(outbox.c.id == outbox_id, outbox.c.state == "failed")
         .values(
-            state="open", attempts=0, error=None, done_at_ms=None,
-            next_attempt_at_ms=now_ms, deadline_ms=now_ms + AGENT_DEADLINE_MS,
+            state="open",
+            attempts=0,
+            error=None,
+            done_at_ms=None,
+            next_attempt_at_ms=now_ms,
+            deadline_ms=now_ms + AGENT_DEADLINE_MS,
         )
     ).rowcount
     if changed:
         connection.execute(
             update(messages)
-            .where(messages.c.id == select(outbox.c.message_id).where(outbox.c.id == outbox_id).scalar_subquery())
+            .where(
+                messages.c.id == select(outbox.c.message_id).where(outbox.c.id == outbox_id).scalar_subquery()
+            )
             .values(status="queued", error=None)
         )
     return bool(changed)

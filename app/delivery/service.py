@@ -63,7 +63,9 @@ class DeliveryHooks(Protocol):
         """Whether a human owns the conversation now, so that the bot must hold its tongue."""
         ...
 
-    def delivery_event(self, item: OutboxItem, status: str, error: str | None, now_ms: int) -> dict[str, Any] | None:
+    def delivery_event(
+        self, item: OutboxItem, status: str, error: str | None, now_ms: int
+    ) -> dict[str, Any] | None:
         """Return the console event to store with an outcome; None when nobody watches."""
         ...
 
@@ -153,8 +155,8 @@ class DeliveryService:
                 self._known.discard(item.id)
 
     async def _deliver(self, item: OutboxItem) -> bool:
-        """Work on one item until it is settled; False when this process is stopping first."""
-        while not self._stopping.is_set():
+        """Work on one item until it is settled; False when it would have to wait while this process stops."""
+        while True:
             try:
                 wait = item.next_attempt_at_ms - self._clock.now_ms()
                 if wait > 0 and not await self._pause(wait / 1000):
@@ -168,7 +170,8 @@ class DeliveryService:
                 continue
             if settled:
                 return True
-        return False
+            if self._stopping.is_set():
+                return False
 
     async def _step(self, item: OutboxItem) -> bool:
         account = self._directory.account(item.account_id)
@@ -203,7 +206,7 @@ class DeliveryService:
         try:
             request = adapter.build_request(item.message, account, now_ms=started_ms)
             response = await self._client.send(request, timeout=SEND_TIMEOUT_SECONDS)
-            receipt = adapter.read_response(response)
+            receipt = adapter.read_response(response, now_ms=self._clock.now_ms())
         except PeerUnavailableError as error:
             receipt = Receipt(outcome=Outcome.RETRY, error=error.code)
         except OutcomeUnknownError as error:
@@ -230,14 +233,18 @@ class DeliveryService:
                     self._metrics.reply_seconds.observe((self._clock.now_ms() - item.received_at_ms) / 1000)
                 return True
             case Outcome.FAILED:
-                await self._settle(item, "failed", "failed", receipt.error or f"http_{receipt.status}", attempt)
+                await self._settle(
+                    item, "failed", "failed", receipt.error or f"http_{receipt.status}", attempt
+                )
                 return True
             case Outcome.PAUSE_ACCOUNT:
                 await self._directory.pause(account.id, receipt.error or f"http_{receipt.status}")
                 await self._later(item, receipt, attempt, 0.0)
                 return False
             case Outcome.RETRY | Outcome.UNKNOWN:
-                wait = delay_seconds(item.attempts, fraction=self._ids.fraction(), retry_after=receipt.retry_after)
+                wait = delay_seconds(
+                    item.attempts, fraction=self._ids.fraction(), retry_after=receipt.retry_after
+                )
                 await self._later(item, receipt, attempt, wait)
                 return False
 
@@ -321,5 +328,3 @@ async def _wait_or_stop(stopping: asyncio.Event, sleep: Awaitable[None]) -> bool
         sleeper.cancel()
         stopper.cancel()
     return stopping.is_set()
-
-

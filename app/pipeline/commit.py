@@ -11,14 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from app.core.errors import ConflictError
 from app.delivery.outbox import OutboxItem
+from app.desk.events import append_events
 from app.pipeline.partitions import FencedError, current_epochs
+from app.storage.database import upsert
 from app.storage.tables import (
     buyers,
-    console_events,
     conversations,
     decisions,
     escalations,
@@ -64,7 +65,6 @@ class TurnCommit:
     now_ms: int
     inbox_done: list[InboxDone] = field(default_factory=list[InboxDone])
     buyer: Row | None = None
-    new_buyer: bool = False
     messages: list[Row] = field(default_factory=list[Row])
     unread: int = 0
     decision: Row | None = None
@@ -81,10 +81,23 @@ _UPDATE_CONVERSATION = (
         {
             name: bindparam(f"b_{name}")
             for name in (
-                "state", "stage", "version", "group_id", "agent_id", "priority", "memory", "last_seq", "last_message",
-                "last_message_at_ms", "waiting_since_ms", "unread", "updated_at_ms", "buyer_nickname", "buyer_tier",
+                "state",
+                "stage",
+                "version",
+                "group_id",
+                "agent_id",
+                "priority",
+                "memory",
+                "last_seq",
+                "last_message_at_ms",
+                "waiting_since_ms",
+                "unread",
+                "updated_at_ms",
+                "buyer_nickname",
+                "buyer_tier",
             )
         }
+        | {"last_message": func.coalesce(bindparam("b_last_message"), conversations.c.last_message)}
     )
 )
 _UPDATE_INBOX = (
@@ -98,11 +111,6 @@ _UPDATE_INBOX = (
         done_at_ms=bindparam("b_done_at_ms"),
     )
 )
-_UPDATE_BUYER = (
-    update(buyers)
-    .where(buyers.c.id == bindparam("b_id"))
-    .values(nickname=bindparam("b_nickname"), tier=bindparam("b_tier"), updated_at_ms=bindparam("b_updated_at_ms"))
-)
 
 
 class CommitTurns:
@@ -110,11 +118,11 @@ class CommitTurns:
 
     rank = 20
 
-    def apply(self, connection: Connection, items: Sequence[TurnCommit]) -> Sequence[None | Exception]:
+    def apply(self, connection: Connection, items: Sequence[TurnCommit]) -> Sequence[Exception | None]:
         """Write every turn that still holds; return an error for each that doesn't."""
         epochs = current_epochs(connection, {item.partition for item in items})
         known = _lock_conversations(connection, items)
-        outcomes: list[None | Exception] = []
+        outcomes: list[Exception | None] = []
         good: list[TurnCommit] = []
         for item in items:
             error = _objection(item, epochs, known)
@@ -152,8 +160,7 @@ def _objection(item: TurnCommit, epochs: Mapping[int, int], known: Mapping[int, 
 
 
 def _write(connection: Connection, turns: list[TurnCommit], known: Mapping[int, Any]) -> None:
-    new_buyers: list[Row] = []
-    old_buyers: list[Row] = []
+    buyer_rows: list[Row] = []
     new_conversations: list[Row] = []
     changed: list[Row] = []
     message_rows: list[Row] = []
@@ -164,7 +171,7 @@ def _write(connection: Connection, turns: list[TurnCommit], known: Mapping[int, 
     done_rows: list[Row] = []
     for turn in turns:
         if turn.buyer is not None:
-            (new_buyers if turn.new_buyer else old_buyers).append(turn.buyer)
+            buyer_rows.append(turn.buyer)
         row = known.get(turn.conversation_id)
         seq = row[2] if row is not None else 0
         for message in turn.messages:
@@ -173,7 +180,9 @@ def _write(connection: Connection, turns: list[TurnCommit], known: Mapping[int, 
         message_rows += turn.messages
         values = turn.conversation
         values["last_seq"] = seq
-        values["unread"] = turn.unread + (row[3] if row is not None and values["state"] in ("human", "queued") else 0)
+        values["unread"] = turn.unread + (
+            row[3] if row is not None and values["state"] in ("human", "queued") else 0
+        )
         if row is None:
             new_conversations.append(values)
         else:
@@ -196,20 +205,35 @@ def _write(connection: Connection, turns: list[TurnCommit], known: Mapping[int, 
                     "b_done_at_ms": turn.now_ms,
                 }
             )
+    if buyer_rows:
+        _store_buyers(connection, buyer_rows)
     for statement, rows in (
-        (insert(buyers), new_buyers),
-        (_UPDATE_BUYER, old_buyers),
         (insert(conversations), new_conversations),
         (_UPDATE_CONVERSATION, changed),
         (insert(decisions), decision_rows),
         (insert(messages), message_rows),
         (insert(outbox), outbox_rows),
         (insert(escalations), escalation_rows),
-        (insert(console_events), event_rows),
         (_UPDATE_INBOX, done_rows),
     ):
         if rows:
             connection.execute(statement, rows)
+    append_events(connection, event_rows)
     for turn in turns:
         for extra in turn.also:
             extra(connection)
+
+
+def _store_buyers(connection: Connection, rows: list[Row]) -> None:
+    statement = upsert(connection, buyers)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["account_id", "external_id"],
+            set_={
+                "nickname": func.coalesce(statement.excluded.nickname, buyers.c.nickname),
+                "tier": func.coalesce(statement.excluded.tier, buyers.c.tier),
+                "updated_at_ms": statement.excluded.updated_at_ms,
+            },
+        ),
+        rows,
+    )

@@ -160,7 +160,9 @@ class Inbox:
         self._on_stored = on_stored
         self._store = StoreInbox()
 
-    async def accept(self, channel: str, account_id: str, delivery: RawDelivery) -> tuple[ChannelAdapter, int]:
+    async def accept(
+        self, channel: str, account_id: str, delivery: RawDelivery
+    ) -> tuple[ChannelAdapter, int]:
         """Take one webhook; return once it is durable, with the adapter whose ack to send and how many were new.
 
         Raises:
@@ -197,7 +199,9 @@ class Inbox:
             item.committed_at_ms = self._clock.now_ms()
             self._on_stored(item, result)
 
-    async def _item(self, account: Account, event: InboundEvent, delivery: RawDelivery, now_ms: int) -> InboxItem:
+    async def _item(
+        self, account: Account, event: InboundEvent, delivery: RawDelivery, now_ms: int
+    ) -> InboxItem:
         lane_key = event.conversation_id or ""
         if not lane_key and event.buyer is not None:
             lane_key = await self._lane_of_buyer(account.id, event.buyer.id)
@@ -220,7 +224,9 @@ class Inbox:
         def latest(connection: Connection) -> str | None:
             return connection.execute(
                 select(conversations.c.external_id)
-                .where(conversations.c.account_id == account_id, conversations.c.buyer_external_id == buyer_id)
+                .where(
+                    conversations.c.account_id == account_id, conversations.c.buyer_external_id == buyer_id
+                )
                 .order_by(conversations.c.last_message_at_ms.desc())
                 .limit(1)
             ).scalar()

@@ -19,14 +19,25 @@ _MEMORY_FIELDS = frozenset(field.name for field in fields(Memory))
 
 @dataclass(slots=True, kw_only=True)
 class ConversationRecord:
-    """One conversation's row in memory. ``is_new`` until its first commit has created the row."""
+    """One conversation's row in memory.
+
+    ``stored_version`` is the version its row has, 0 while there is none yet; ``conversation.version`` may be ahead of it
+    inside a turn that changes the owner.
+    """
 
     conversation: Conversation
     buyer_id: int
     partition: int
     created_at_ms: int
+    stored_version: int = 0
     waiting_since_ms: int | None = None
-    is_new: bool = False
+    buyer_changed: bool = False
+    """Whether a message brought a nickname or tier that isn't stored yet."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the row is yet to be made."""
+        return self.stored_version == 0
 
     @property
     def memory(self) -> Memory:
@@ -84,6 +95,7 @@ def record_from_row(row: Mapping[str, Any]) -> ConversationRecord:
         buyer_id=row["buyer_id"],
         partition=row["partition"],
         created_at_ms=row["created_at_ms"],
+        stored_version=row["version"],
         waiting_since_ms=row["waiting_since_ms"],
     )
 

@@ -94,7 +94,9 @@ class Database:
 
     async def _run_transaction(self, function: Callable[[Connection], Any]) -> Any:
         if self._thread is not None:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._run_in_thread, function)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._run_in_thread, function
+            )
         connection = self._writer_connection
         try:
             if connection is None or connection.closed or connection.invalidated:

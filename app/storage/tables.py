@@ -163,7 +163,12 @@ conversations = Table(
     Column("updated_at_ms", Id, nullable=False),
     UniqueConstraint("account_id", "external_id"),
     Index("ix_conversations_buyer", "account_id", "buyer_external_id", "last_message_at_ms"),
-    Index("ix_conversations_agent", "agent_id", sqlite_where=text("state = 'human'"), postgresql_where=text("state = 'human'")),
+    Index(
+        "ix_conversations_agent",
+        "agent_id",
+        sqlite_where=text("state = 'human'"),
+        postgresql_where=text("state = 'human'"),
+    ),
     Index("ix_conversations_updated_at_ms", "updated_at_ms"),
 )
 """``version`` rises with every change of owner; a lane's commit carries the version it decided on."""
@@ -190,11 +195,15 @@ inbox = Table(
     Column("done_at_ms", Id),
     UniqueConstraint("account_id", "dedupe_key"),
     Index(
-        "ix_inbox_open", "partition", "id",
-        sqlite_where=text("state = 'open'"), postgresql_where=text("state = 'open'"),
+        "ix_inbox_open",
+        "partition",
+        "id",
+        sqlite_where=text("state = 'open'"),
+        postgresql_where=text("state = 'open'"),
     ),
     Index(
-        "ix_inbox_odd", "id",
+        "ix_inbox_odd",
+        "id",
         sqlite_where=text("state IN ('rejected', 'ignored', 'parked')"),
         postgresql_where=text("state IN ('rejected', 'ignored', 'parked')"),
     ),
@@ -222,8 +231,12 @@ messages = Table(
     Column("client_message_id", Text),
     UniqueConstraint("conversation_id", "seq"),
     Index(
-        "uq_messages_client", "conversation_id", "client_message_id", unique=True,
-        sqlite_where=text("client_message_id IS NOT NULL"), postgresql_where=text("client_message_id IS NOT NULL"),
+        "uq_messages_client",
+        "conversation_id",
+        "client_message_id",
+        unique=True,
+        sqlite_where=text("client_message_id IS NOT NULL"),
+        postgresql_where=text("client_message_id IS NOT NULL"),
     ),
 )
 """``status`` of inbound: received; of outbound: queued, sent, confirmed, failed, unconfirmed, dropped; of notes: note."""
@@ -264,12 +277,17 @@ outbox = Table(
     Column("created_at_ms", Id, nullable=False),
     Column("done_at_ms", Id),
     Index(
-        "ix_outbox_open", "partition", "id",
-        sqlite_where=text("state = 'open'"), postgresql_where=text("state = 'open'"),
+        "ix_outbox_open",
+        "partition",
+        "id",
+        sqlite_where=text("state = 'open'"),
+        postgresql_where=text("state = 'open'"),
     ),
     Index(
-        "ix_outbox_failed", "id",
-        sqlite_where=text("state = 'failed'"), postgresql_where=text("state = 'failed'"),
+        "ix_outbox_failed",
+        "id",
+        sqlite_where=text("state = 'failed'"),
+        postgresql_where=text("state = 'failed'"),
     ),
     Index("ix_outbox_message_id", "message_id"),
 )
@@ -311,12 +329,19 @@ escalations = Table(
     Column("closed_at_ms", Id),
     Column("created_at_ms", Id, nullable=False),
     Index(
-        "uq_escalations_open", "conversation_id", unique=True,
-        sqlite_where=text("state = 'open'"), postgresql_where=text("state = 'open'"),
+        "uq_escalations_open",
+        "conversation_id",
+        unique=True,
+        sqlite_where=text("state = 'open'"),
+        postgresql_where=text("state = 'open'"),
     ),
     Index(
-        "ix_escalations_queue", "group_id", "priority_rank", "waiting_since_ms",
-        sqlite_where=text("state = 'open'"), postgresql_where=text("state = 'open'"),
+        "ix_escalations_queue",
+        "group_id",
+        "priority_rank",
+        "waiting_since_ms",
+        sqlite_where=text("state = 'open'"),
+        postgresql_where=text("state = 'open'"),
     ),
 )
 """``state`` open → accepted, withdrawn or closed. At most one open escalation a conversation, by a unique index."""

@@ -11,7 +11,11 @@ from app.core.errors import ConfigurationError
 
 __all__ = ["is_sqlite", "parse_database_url", "sqlite_path"]
 
-_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+_DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "postgresql": "postgresql+asyncpg",
+    "postgres": "postgresql+asyncpg",
+}
 
 
 def parse_database_url(text: str) -> URL:

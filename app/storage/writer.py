@@ -112,7 +112,9 @@ class BatchWriter:
             OverloadedError: as many rows or bytes wait as are allowed; nothing was queued.
         """
         if len(self._queue) >= self._max_rows or self._bytes + size > self._max_bytes:
-            raise OverloadedError("too many messages are waiting to be stored; send this one again", retry_after=1)
+            raise OverloadedError(
+                "too many messages are waiting to be stored; send this one again", retry_after=1
+            )
         return self.submit(operation, item, size)
 
     def submit(self, operation: BulkOperation[T, R], item: T, size: int = 0) -> asyncio.Future[R]:
@@ -158,7 +160,9 @@ class BatchWriter:
 
     async def _after_failure(self, batch: list[_Job], error: Exception) -> None:
         self._metrics.batch_failures.inc()
-        spoilt_by_a_row = isinstance(error, IntegrityError) or not isinstance(error, (SQLAlchemyError, OSError))
+        spoilt_by_a_row = isinstance(error, IntegrityError) or not isinstance(
+            error, (SQLAlchemyError, OSError)
+        )
         if spoilt_by_a_row and len(batch) > 1:
             for job in batch:
                 await self._commit([job])
@@ -166,7 +170,9 @@ class BatchWriter:
         if spoilt_by_a_row and not isinstance(error, SQLAlchemyError):
             _resolve(batch[0], error)
             return
-        log.warning("storage.commit_failed", rows=len(batch), error=type(error).__name__, reason=_reason(error))
+        log.warning(
+            "storage.commit_failed", rows=len(batch), error=type(error).__name__, reason=_reason(error)
+        )
         failure = UnavailableError("the database did not take this; try again", retry_after=1)
         failure.__cause__ = error
         for job in batch:
