@@ -1,0 +1,252 @@
+"""Runs the routing: reads the queue and who is there, makes the offers, looks again when something changes or falls due."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, func, select, update
+
+from app.core.errors import NotFoundError, UnavailableError
+from app.desk.escalations import PolicyOf
+from app.desk.events import notice_event
+from app.desk.packets import offered_event
+from app.desk.people import User, user_from_row
+from app.desk.permissions import SUPERVISOR_GROUP
+from app.desk.presence import PresenceService
+from app.desk.routing import Alert, Offer, OnlineAgent, Plan, Waiting, plan_offers
+from app.desk.scope import read_conversation
+from app.desk.work import Desk, Work
+from app.storage.tables import conversations, escalations, groups, presence, users
+
+__all__ = ["Router"]
+
+log = structlog.get_logger(__name__)
+
+QUEUE_AT_MOST = 500
+"""Escalations looked at in one go, the head of the queue; the rest can't be anybody's turn yet."""
+
+LOOK_AGAIN_SECONDS = 30.0
+"""At the latest, so that what another process changed is noticed even without a hint."""
+
+RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Situation:
+    queue: Sequence[Waiting]
+    agents: Sequence[OnlineAgent]
+    leaders: Mapping[str, int]
+
+
+class Router:
+    """One a process; several do no harm, since every offer is a conditional update."""
+
+    def __init__(self, desk: Desk, *, presence: PresenceService, policy_of: PolicyOf) -> None:
+        self._desk = desk
+        self._presence = presence
+        self._policy_of = policy_of
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin routing; what waits already is offered at once."""
+        self._task = asyncio.get_running_loop().create_task(self._loop(), name="router")
+
+    async def stop(self) -> None:
+        """End routing; offers stay as they are."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    def kick(self) -> None:
+        """Say that the queue, somebody's status or somebody's load has changed."""
+        self._wake.set()
+
+    async def route(self) -> int | None:
+        """Make the offers that are due now; return when to look again at the latest, in milliseconds UTC."""
+        situation = await self._desk.database.read(self._look)
+        plan = plan_offers(
+            situation.queue, situation.agents, situation.leaders, now_ms=self._desk.clock.now_ms()
+        )  # fmt: skip
+        if plan.offers or plan.alerts:
+            await self._desk.change(lambda work: _apply(work, plan))
+        return plan.next_ms
+
+    async def repeat_offers(self, user: User) -> None:
+        """Tell an agent again what is offered to them now: they have just come and saw none of it."""
+
+        def repeat(work: Work) -> None:
+            rows = work.connection.execute(
+                select(escalations)
+                .where(escalations.c.state == "open", escalations.c.offered_to == user.id)
+                .order_by(escalations.c.priority_rank.desc(), escalations.c.waiting_since_ms)
+            ).mappings()
+            for row in rows.all():
+                until = (row["offered_at_ms"] or work.now_ms) + self._accept_ms(row["shop_id"])
+                _tell(work, row, agent_id=user.id, until_ms=until)
+
+        def has_any(connection: Connection) -> bool:
+            query = select(escalations.c.id).where(
+                escalations.c.state == "open", escalations.c.offered_to == user.id
+            )
+            return connection.execute(query.limit(1)).first() is not None
+
+        if await self._desk.database.read(has_any):
+            await self._desk.change(repeat)
+
+    async def _loop(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                next_ms = await self.route()
+                seconds = LOOK_AGAIN_SECONDS
+                if next_ms is not None:
+                    seconds = min(seconds, max(0.0, (next_ms - self._desk.clock.now_ms()) / 1000))
+            except UnavailableError:
+                log.warning("desk.routing_failed")
+                seconds = RETRY_SECONDS
+            nap = asyncio.ensure_future(self._desk.clock.sleep(seconds))
+            hint = asyncio.ensure_future(self._wake.wait())
+            try:
+                await asyncio.wait({nap, hint}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                nap.cancel()
+                hint.cancel()
+
+    def _accept_ms(self, shop_id: str) -> int:
+        return self._policy_of(shop_id).human_accept_seconds * 1000
+
+    def _look(self, connection: Connection) -> _Situation:
+        queue = [
+            self._waiting(row)
+            for row in connection.execute(
+                select(escalations)
+                .where(escalations.c.state == "open")
+                .order_by(
+                    escalations.c.priority_rank.desc(), escalations.c.waiting_since_ms, escalations.c.id
+                )
+                .limit(QUEUE_AT_MOST)
+            ).mappings()
+        ]
+        if not queue:
+            return _Situation((), (), {})
+        loads: dict[int, int] = {
+            row.agent_id: row.held
+            for row in connection.execute(
+                select(conversations.c.agent_id, func.count().label("held"))
+                .where(conversations.c.state == "human", conversations.c.agent_id.is_not(None))
+                .group_by(conversations.c.agent_id)
+            )
+        }
+        rows = connection.execute(
+            select(users, presence.c.seen_at_ms)
+            .join(presence, presence.c.agent_id == users.c.id)
+            .where(presence.c.status == "online", users.c.disabled.is_(False))
+        ).mappings()
+        agents = [
+            OnlineAgent(user_from_row(row), loads.get(row["id"], 0))
+            for row in rows
+            if self._presence.is_connected(row["id"], row["seen_at_ms"])
+        ]
+        leaders: dict[str, int] = {
+            row.id: row.leader_id
+            for row in connection.execute(
+                select(groups.c.id, groups.c.leader_id).where(groups.c.leader_id.is_not(None))
+            )
+        }
+        return _Situation(queue, agents, leaders)
+
+    def _waiting(self, row: Mapping[Any, Any]) -> Waiting:
+        policy = self._policy_of(row["shop_id"])
+        return Waiting(
+            id=row["id"],
+            shop_id=row["shop_id"],
+            group_id=row["group_id"],
+            major=bool(row["major"]),
+            deadline_ms=row["deadline_ms"],
+            accept_ms=policy.human_accept_seconds * 1000,
+            alert_ms=policy.leader_alert_seconds * 1000,
+            offered_to=row["offered_to"],
+            offered_at_ms=row["offered_at_ms"],
+            passed=tuple(json.loads(row["declined_by"])),
+        )
+
+
+def _apply(work: Work, plan: Plan) -> None:
+    for alert in plan.alerts:
+        _alert(work, alert)
+    for offer in plan.offers:
+        _make(work, offer)
+
+
+def _make(work: Work, offer: Offer) -> None:
+    was = escalations.c.offered_to
+    changed = work.connection.execute(
+        update(escalations)
+        .where(
+            escalations.c.id == offer.escalation_id,
+            escalations.c.state == "open",
+            was.is_(None) if offer.was is None else was == offer.was,
+        )
+        .values(
+            offered_to=offer.agent_id,
+            offered_at_ms=None if offer.agent_id is None else work.now_ms,
+            declined_by=json.dumps(offer.passed),
+        )
+    ).rowcount
+    if changed != 1:
+        # Taken or declined since the plan was made; whoever did it kicks the router.
+        return
+    if offer.agent_id is None:
+        return
+    row = work.connection.execute(
+        select(escalations).where(escalations.c.id == offer.escalation_id)
+    ).mappings().one()  # fmt: skip
+    _tell(work, row, agent_id=offer.agent_id, until_ms=offer.until_ms)
+
+
+def _tell(work: Work, row: Mapping[Any, Any], *, agent_id: int, until_ms: int) -> None:
+    conversation = read_conversation(work.connection, row["conversation_id"])
+    work.events.append(
+        offered_event(
+            work.connection, row, conversation, agent_id=agent_id, deadline_ms=until_ms, now_ms=work.now_ms
+        )
+    )
+
+
+def _alert(work: Work, alert: Alert) -> None:
+    row = (
+        work.connection.execute(
+            update(escalations)
+            .where(escalations.c.id == alert.escalation_id, escalations.c.state == "open")
+            .values(deadline_ms=alert.next_ms)
+            .returning(escalations.c.conversation_id, escalations.c.waiting_since_ms, escalations.c.group_id)
+        )
+        .mappings()
+        .one_or_none()
+    )
+    if row is None:
+        return
+    try:
+        conversation = read_conversation(work.connection, row["conversation_id"])
+    except NotFoundError:
+        return
+    minutes = max(1, (work.now_ms - row["waiting_since_ms"]) // 60_000)
+    work.events.append(
+        notice_event(
+            code="escalation_waiting",
+            text=f"买家已等待 {minutes} 分钟，{row['group_id']} 组还没有人接待。",
+            now_ms=work.now_ms,
+            conversation=conversation,
+            agent_id=alert.leader_id,
+            group_id=None if alert.leader_id is not None else SUPERVISOR_GROUP,
+        )
+    )
