@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
@@ -24,6 +24,8 @@ MAX_DEPTH = 64
 
 _MAX_NUMBER = 40
 """Characters of a number; a float's shortest exact text has at most 24."""
+
+_CONTAINERS = frozenset({dict, list})
 
 _CHARSETS = {
     "utf8": "utf-8-sig",
@@ -57,7 +59,7 @@ class Rejection:
 
 
 def read_document(
-    body: bytes, content_type: str, *, usual: Mapping[bytes, int], guarded: frozenset[str]
+    body: bytes, content_type: str, *, usual: Sequence[tuple[bytes, int]], guarded: frozenset[str]
 ) -> Any:
     """Return the parsed JSON value of a body, or a ``Rejection``. Never raises.
 
@@ -79,12 +81,12 @@ def read_document(
     return _read_carefully(body, content_type, guarded)
 
 
-def _needs_care(body: bytes, content_type: str, usual: Mapping[bytes, int]) -> bool:
+def _needs_care(body: bytes, content_type: str, usual: Sequence[tuple[bytes, int]]) -> bool:
     # Every key we know is ASCII, and an ASCII letter's escape begins with \u00: without one no key can be disguised.
     if b"\\u00" in body or ("charset" in content_type and "utf-8" not in content_type.lower()):
         return True
     count = body.count
-    for pattern, most in usual.items():  # noqa: SIM110 - a generator would cost more than the counting
+    for pattern, most in usual:  # noqa: SIM110 - a generator would cost more than the counting
         if count(pattern) > most:
             return True
     return False
@@ -93,21 +95,17 @@ def _needs_care(body: bytes, content_type: str, usual: Mapping[bytes, int]) -> b
 def _is_shallow(body: bytes, value: Any) -> bool:
     if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
         return True
-    level: list[Any] = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [child for node in level for child in _children(node)]
+    level: list[Any] = [value] if type(value) in _CONTAINERS else []
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for node in level
+            for child in cast("Collection[Any]", node.values() if type(node) is dict else node)
+            if type(child) in _CONTAINERS
+        ]
         if not level:
             return True
     return False
-
-
-def _children(node: Any) -> list[Any]:
-    values = cast("Collection[Any]", node.values() if isinstance(node, dict) else node)
-    return (
-        [child for child in values if isinstance(child, (dict, list))]
-        if isinstance(node, (dict, list))
-        else []
-    )
 
 
 def _read_carefully(body: bytes, content_type: str, guarded: frozenset[str]) -> Any:
