@@ -9,9 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedSeq
-
 from app.domain.knowledge import Entry, SynonymGroup
 from app.knowledge.codec import Document, entry_to_doc, synonyms_to_docs
 from app.knowledge.files import SYNONYMS_FILE
@@ -92,6 +89,9 @@ def _write(path: Path, data: bytes) -> Path:
 
 
 def _dump(value: object) -> bytes:
+    # Imported here: a server that only answers never writes YAML, and the package is slow to load.
+    from ruamel.yaml import YAML
+
     writer = YAML()
     writer.default_flow_style = False
     writer.allow_unicode = True
@@ -104,6 +104,8 @@ def _dump(value: object) -> bytes:
 
 def _styled(value: Any, key: str = "") -> Any:
     """Keep lists of short texts on one line, as in the shipped files."""
+    from ruamel.yaml.comments import CommentedSeq
+
     if isinstance(value, dict):
         return {name: _styled(item, str(name)) for name, item in value.items()}  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
     if isinstance(value, list):

@@ -69,9 +69,10 @@ def load_entries(paths: Iterable[FilePath]) -> LoadResult:
     Nothing is raised for what stands in files or for missing ones: everything wrong is listed, with file and line.
     """
     loading = _Loading()
-    for path in paths:
-        for file in loading.files_of(path):
-            loading.read(file)
+    # A folder and a file in it, both named, are no reason to read the file twice.
+    files = {file.resolve(): file for path in paths for file in loading.files_of(path)}
+    for file in files.values():
+        loading.read(file)
     return loading.result()
 
 

@@ -214,16 +214,20 @@ SETTINGS: TypeAdapter[ShopSettings] = TypeAdapter(ShopSettings)
 """Checks a shop's settings; only the keys that were given come back."""
 
 FACTS = frozenset(
-    {
-        "courier", "courier_options", "eta_days", "express_tariff", "gift", "gift_in_bargaining", "gift_wrap",
-        "major_amount", "new_arrival_date", "no_reason_days", "overseas", "pay_methods", "platform", "postage",
-        "postage_rule", "price_protection_days", "reach_table", "reach_unknown", "warehouse_city", "warranty_months",
-    }
-)  # fmt: skip
+    """
+    code_rule coupon_url courier courier_options courier_quote eta_days express_tariff gift
+    gift_in_bargaining gift_wrap limit major_amount new_arrival_date no_reason_days overseas
+    pay_methods platform postage postage_rule price_protection_days reach_table reach_unknown
+    return_address stack_rule vip_rule warehouse_city warranty_months
+    """.split()
+)
 """Facts that the rules and the shipped texts know by name, beside those of ``ShopSettings``."""
 
 
 def misspelt_setting(key: str) -> str | None:
     """Return the known setting or fact that an unknown ``key`` is probably a slip of; None for a new fact."""
     known = (*ShopSettings.__annotations__, *sorted(FACTS))
-    return None if key in known else nearest_name(key, known)
+    if key in known:
+        return None
+    # `welcome_en` is a fact beside `welcome`, no slip of it.
+    return nearest_name(key, [name for name in known if not key.startswith(f"{name}_")])

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+if TYPE_CHECKING:
+    from ruamel.yaml.nodes import Node
 
 __all__ = ["MAX_BYTES", "Parsed", "Path", "YamlProblem", "read_yaml"]
 
@@ -67,10 +66,22 @@ def read_yaml(data: bytes, *, numbers: bool = False) -> Parsed:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise YamlProblem(line, f"not UTF-8: byte {error.start} is 0x{data[error.start]:02x}") from None
+    root = _composed(text)
+    if root is None:
+        return Parsed(None)
+    reading = _Reading(numbers)
+    return Parsed(reading.value(root, ()), reading.lines)
+
+
+def _composed(text: str) -> Node | None:
+    # Imported here: a server never reads YAML, and the package takes longer to load than all of ours around it.
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
     # The pure-Python reader in any case: the same messages with and without the C extension.
     reader = YAML(typ="safe", pure=True)
     try:
-        root = cast("Node | None", reader.compose(text))  # pyright: ignore[reportUnknownMemberType]
+        return cast("Node | None", reader.compose(text))  # pyright: ignore[reportUnknownMemberType]
     except MarkedYAMLError as error:
         told = cast("Any", error)
         mark = told.problem_mark or told.context_mark
@@ -80,10 +91,6 @@ def read_yaml(data: bytes, *, numbers: bool = False) -> Parsed:
         raise YamlProblem(0, str(error).splitlines()[0]) from None
     except RecursionError:
         raise YamlProblem(0, "nested too deeply") from None
-    if root is None:
-        return Parsed(None)
-    reading = _Reading(numbers)
-    return Parsed(reading.value(root, ()), reading.lines)
 
 
 def _explained(said: str) -> str:
@@ -113,20 +120,20 @@ class _Reading:
                 line, "anchors and aliases (& and *) are not used here; write the text out", path
             )
         self._seen.add(id(node))
-        if isinstance(node, MappingNode):
-            return self._mapping(node, path)
-        if isinstance(node, SequenceNode):
-            items = cast("list[Node]", cast("Any", node).value)
-            return [self.value(item, (*path, index)) for index, item in enumerate(items)]
-        if isinstance(node, ScalarNode):
-            return _scalar(node, line, path, self._numbers)
-        raise YamlProblem(line, "not a text, a list or a mapping", path)
+        match _kind(node):
+            case "mapping":
+                return self._mapping(node, path)
+            case "sequence":
+                items = cast("list[Node]", cast("Any", node).value)
+                return [self.value(item, (*path, index)) for index, item in enumerate(items)]
+            case _:
+                return _scalar(node, line, path, self._numbers)
 
-    def _mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:
+    def _mapping(self, node: Node, path: Path) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key_node, value_node in cast("list[tuple[Node, Node]]", cast("Any", node).value):
             line = _line(key_node)
-            if not isinstance(key_node, ScalarNode):
+            if _kind(key_node) != "scalar":
                 raise YamlProblem(line, "a key must be a text", path)
             key = str(cast("Any", key_node).value)
             here = (*path, key)
@@ -137,11 +144,15 @@ class _Reading:
         return found
 
 
+def _kind(node: Node) -> str:
+    return str(cast("Any", node).id)
+
+
 def _line(node: Node) -> int:
     return int(cast("Any", node).start_mark.line) + 1
 
 
-def _scalar(node: ScalarNode, line: int, path: Path, numbers: bool) -> Any:
+def _scalar(node: Node, line: int, path: Path, numbers: bool) -> Any:
     scalar = cast("Any", node)
     text, tag = str(scalar.value), str(scalar.tag)
     kind = tag.removeprefix("tag:yaml.org,2002:")

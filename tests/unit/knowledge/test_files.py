@@ -247,6 +247,12 @@ def test_a_missing_path_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
     ]
 
 
+def test_a_file_named_twice_is_read_once(tmp_path: Path) -> None:
+    load(tmp_path, ship=PLAIN)
+    result = load_entries([tmp_path, tmp_path / "ship.yaml"])
+    assert (result.files, result.problems) == (1, ())
+
+
 def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
     result = load(tmp_path, a="- {id: x, question: 问}\n- {id: y, quesion: 问, answer: 您好}\n", b="{")
     assert len(result.problems) == 4

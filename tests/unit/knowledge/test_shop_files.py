@@ -11,6 +11,8 @@ import pytest
 from app.core.errors import InvalidError
 from app.domain.shops import HoursSpan, ShopMode, ShopPolicy
 from app.knowledge.shop_files import parse_shop, read_shop_file, setting_from_text
+from app.knowledge.shop_settings import misspelt_setting
+from app.replies.slots import KNOWN_SLOTS
 
 SHOP: dict[str, Any] = {
     "name": "示例服饰店",
@@ -133,6 +135,17 @@ def test_a_wrong_setting_is_refused_with_its_field_and_fix(
     where, told = problem_of(settings)
     assert where == field
     assert said in told
+
+
+@pytest.mark.parametrize("fact", ["welcome_en", "brand_story", "return_address", "gift_wrap_price", "tx"])
+def test_a_name_of_the_shops_own_is_a_fact(fact: str) -> None:
+    assert parse_shop("s1", {fact: "x"}).facts == {fact: "x"}
+
+
+def test_no_fact_that_templates_know_counts_as_a_slip() -> None:
+    roots = ("shop.", "promo.")
+    facts = {slot.split(".")[1] for slot in KNOWN_SLOTS if slot.startswith(roots)}
+    assert {fact: misspelt_setting(fact) for fact in facts if misspelt_setting(fact)} == {}
 
 
 def test_every_wrong_setting_is_told_at_once() -> None:
