@@ -1,0 +1,1 @@
+"""The migration scripts, run by ``app.storage.schema``; nothing imports them."""
