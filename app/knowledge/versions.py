@@ -114,7 +114,7 @@ def add_version(
     """Store a version and put it in service. The caller holds the draft's revision, so that versions count up."""
     if snapshot.version != latest_version(connection) + 1:
         raise InvariantError(f"version {snapshot.version} does not follow the latest one")
-    previous = connection.scalar(select(knowledge_current.c.version).with_for_update())
+    previous = connection.scalar(select(knowledge_current.c.version).with_for_update()) or None
     connection.execute(
         insert(knowledge_versions).values(
             version=snapshot.version,
