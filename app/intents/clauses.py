@@ -21,6 +21,8 @@ _MOST_CLAUSES: Final = 400
 _QUESTION = re.compile(
     r"[吗么嘛?？]|什么|怎么|怎样|咋|多少|几|哪|谁|为何|为啥|如何|是否|能否|可否|有没|不$|没$|(.)不\1|多久|多大|多长"
 )
+# Answers to the bot's "anything else?", which say nothing when more follows.
+_LEADING_OVER = re.compile(r"(?:暂时|目前)?(?:没有|没|木有)(?:别的|其他|其它)?(?:了|问题了?)?|没事了?|不用了|是的|对的?|对了|是")
 _REQUEST = re.compile(r"我要|我想|帮|请|麻烦|给我|申请|转|催|取消|投诉|退|换|查|改|开")
 _UNFINISHED = re.compile(
     r"(?:[,，、：:；;]|\.{2,}|…|因为|所以|但是|可是|然后|还有|而且|如果|就是|那个|这个|我的|关于|的话|以及|和|跟|或者)\s*$"
@@ -52,7 +54,13 @@ def clauses_of(text: str, normaliser: Normaliser) -> list[Clause]:
 
 def content_clauses(clauses: list[Clause]) -> list[Clause]:
     """Return the clauses that aren't mere courtesy, or all of them when nothing else is there."""
-    return [clause for clause in clauses if not is_social(clause.normalised)] or clauses
+    if len(clauses) < 2:
+        return clauses
+    return [
+        clause
+        for clause in clauses
+        if not is_social(clause.normalised) and _LEADING_OVER.fullmatch(clause.normalised) is None
+    ] or clauses
 
 
 def split_questions(text: str, normaliser: Normaliser) -> tuple[str, ...]:

@@ -62,7 +62,6 @@ class FittedIndex:
                 "weights": index.weights,
                 "offsets": index.offsets,
                 "documents": index.documents,
-                "values": index.values,
                 "linear_scales": index.linear_scales,
             }
             if index.linear is not None:
@@ -94,7 +93,6 @@ class FittedIndex:
                     weights=arrays[f"{language}.weights"],
                     offsets=arrays[f"{language}.offsets"],
                     documents=arrays[f"{language}.documents"],
-                    values=arrays[f"{language}.values"],
                     linear=arrays.get(f"{language}.linear"),
                     linear_scales=arrays[f"{language}.linear_scales"],
                     lexicon=lexicon,

@@ -1,4 +1,4 @@
-"""From features to a calibrated probability: logistic regression with shipped coefficients, and the shipped gate.
+"""From features to a calibrated probability: a logistic regression and small trees, shipped fitted, and the gate.
 
 Fitted offline by ``scripts/fit_intents.py`` on labelled messages, including ones no entry answers; see the page on
 matching in the documentation.
@@ -20,23 +20,53 @@ from numpy.typing import NDArray
 
 from app.domain.matching import Thresholds
 from app.intents.features import FEATURES
-from app.intents.gate import BUCKETS, Gate
+from app.intents.gate import Gate
 
-__all__ = ["Fusion", "FusionModel", "shipped_model", "shipped_thresholds"]
+__all__ = ["Fusion", "FusionModel", "Trees", "shipped_model", "shipped_thresholds"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trees:
+    """Boosted trees of depth two as three arrays, so that all are read at once.
+
+    A tree's three questions stand in one column each: its root, then what is asked below it on the left (``<=``) and
+    on the right. A tree's value is ``left + left_step * answer`` or ``right + right_step * answer``.
+    """
+
+    features: NDArray[np.intp]
+    """Feature numbers, shape (3 * trees,): all roots, all left questions, all right ones."""
+    limits: NDArray[np.float32]
+    """A question's answer is 1 when the feature is above its limit; the same shape."""
+    values: NDArray[np.float32]
+    """Shape (4, trees): left, left_step, right - left, right_step - left_step times the root's answer."""
+
+    def score(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the sum of all trees' values for each row of features."""
+        answers = (rows.take(self.features, axis=1) > self.limits).astype(np.float32)
+        count = self.values.shape[1]
+        root = answers[:, :count]
+        left = answers[:, count : 2 * count]
+        right = answers[:, 2 * count :]
+        base, left_step, rise, right_step = self.values
+        # base + rise * root + (1 - root) * left * left_step + root * right * right_step, summed over the trees
+        return base.sum() + root @ rise + (left - root * left) @ left_step + (root * right) @ right_step
 
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """One language's logistic regression over ``FEATURES`` as they are (standardisation folded in), and its gate."""
+    """One language's model over ``FEATURES`` as they are (standardisation folded in), and its gate."""
 
     coefficients: NDArray[np.float32]
     intercept: float
+    trees: Trees | None
     gate: Gate
 
     def probabilities(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return, for each candidate's row of features, the probability that it answers the text."""
         logits = rows @ self.coefficients + np.float32(self.intercept)
-        return 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
+        if self.trees is not None:
+            logits += self.trees.score(rows)
+        return 1 / (1 + np.exp(-logits.clip(-30, 30)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +81,25 @@ class FusionModel:
         return self.fusions.get(language) or self.fusions["zh"]
 
     @classmethod
-    def from_parts(cls, document: Mapping[str, Any], gates: Mapping[str, NDArray[np.int8]]) -> FusionModel:
+    def from_parts(cls, document: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> FusionModel:
         """Build the model from its two stored parts. Raises ValueError when it was fitted for other features."""
         if tuple(document["features"]) != FEATURES:
             raise ValueError("the shipped coefficients belong to other features; run scripts/fit_intents.py")
         fusions: dict[str, Fusion] = {}
         for language, part in document["languages"].items():
-            weights = np.zeros(BUCKETS, dtype=np.float32)
-            if language in gates:
-                weights = gates[language].astype(np.float32) * np.float32(part["gate_scale"])
+            trees: Trees | None = None
+            if f"{language}.features" in arrays:
+                trees = Trees(
+                    features=arrays[f"{language}.features"].astype(np.intp),
+                    limits=arrays[f"{language}.limits"].astype(np.float32),
+                    values=arrays[f"{language}.values"].astype(np.float32),
+                )
+            weights: list[float] = (arrays[f"{language}.gate"].astype(np.float64) * part["gate_scale"]).tolist()
             fusions[language] = Fusion(
                 coefficients=np.array(part["coefficients"], dtype=np.float32),
                 intercept=float(part["intercept"]),
-                gate=Gate(weights, float(part["gate_bias"])),
+                trees=trees,
+                gate=Gate(tuple(weights), float(part["gate_bias"])),
             )
         limits = document["thresholds"]
         return cls(fusions, Thresholds(answer_at=limits["answer_at"], ask_at=limits["ask_at"]))
@@ -71,12 +107,12 @@ class FusionModel:
 
 @cache
 def shipped_model() -> FusionModel:
-    """Read the shipped coefficients, once."""
+    """Read the shipped model, once."""
     folder = resources.files("app.intents").joinpath("shipped")
     document = orjson.loads(folder.joinpath("fusion.json").read_bytes())
-    with folder.joinpath("gate.npz").open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-        gates = {name: arrays[name] for name in arrays.files}
-    return FusionModel.from_parts(document, gates)
+    with folder.joinpath("fusion.npz").open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    return FusionModel.from_parts(document, arrays)
 
 
 def shipped_thresholds() -> Thresholds:

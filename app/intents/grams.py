@@ -12,12 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["CONCEPT", "Lexicon", "chinese_tokens", "latin_tokens", "token_weight"]
+__all__ = ["CONCEPT", "JOINT", "Lexicon", "chinese_tokens", "latin_tokens", "token_weight"]
 
 CONCEPT: Final = "\x01"
 """First character of a concept's token."""
 WORD: Final = "\x02"
 """First character of a whole-word token (scripts with spaces)."""
+
+JOINT: Final = "，"
+"""Stands between the clauses of a normalised Chinese text; no token holds it."""
 
 _WEIGHTS: Final = {1: 0.7, 2: 1.0, 3: 0.8}
 _CONCEPT_WEIGHT: Final = 1.7
@@ -66,6 +69,9 @@ def chinese_tokens(text: str, lexicon: Lexicon) -> list[str]:
     grams = dict.fromkeys(text)
     grams.update(dict.fromkeys(map(str.__add__, text, text[1:])))
     grams.update(dict.fromkeys([text[at : at + 3] for at in range(len(text) - 2)]))
+    if JOINT in text:
+        # Nothing spans two clauses.
+        grams = dict.fromkeys([gram for gram in grams if JOINT not in gram])
     concepts = lexicon.concepts_in(text, grams)
     if concepts:
         grams.update(dict.fromkeys(concepts))

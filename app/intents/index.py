@@ -10,25 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.intents.grams import Lexicon, chinese_tokens, latin_tokens, token_weight
+from app.intents.grams import CONCEPT, JOINT, Lexicon, chinese_tokens, latin_tokens, token_weight
 from app.intents.linear import LARGEST_CELLS, LARGEST_VARIANTS, fit_weights
 from app.intents.signs import signs_of
 
-__all__ = ["CANDIDATES", "Hits", "LanguageIndex", "Phrasing", "fit_language"]
+__all__ = ["CANDIDATES", "Hit", "Hits", "LanguageIndex", "Phrasing", "fit_language"]
 
 CANDIDATES: Final = 5
 """Entries that are looked at closely."""
 POSTINGS: Final = 12_000
 """Most postings read for one text; beyond it only the rarer tokens count towards the nearest phrasings."""
 _NEAREST_SHARE: Final = 0.5
+_JOINTS: Final = frozenset(JOINT)
 
 Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[np.int32]
+Places: TypeAlias = NDArray[np.intp]
+Doubles: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +44,35 @@ class Phrasing:
     normalised: str
 
 
-@dataclass(frozen=True, slots=True)
-class Hits:
-    """What a search found: entries by number, best first, with everything the features need."""
+@dataclass(slots=True, kw_only=True)
+class Hit:
+    """One entry found: its place in the index, the slice of its phrasings, and how near it is."""
 
-    entries: tuple[int, ...]
-    variants: tuple[int, ...]
-    linear: Floats
-    """The classifier's score of every entry (zeros without a classifier)."""
-    nearest: NDArray[np.float64]
-    """The cosine of every entry's nearest phrasing."""
-    similarity: NDArray[np.float64]
-    """The cosine of every phrasing."""
-    tokens: list[int]
+    place: int
+    variant: int
+    """The nearest phrasing."""
+    linear: float
+    """The classifier's score (the mean of the phrasings' cosines where there is no classifier)."""
+    nearest: float
+    """The cosine of the nearest phrasing."""
+    nearest_three: float
+    """The mean cosine of the three nearest."""
+    covers: float
+    """Share of the text's weight that any phrasing of the entry holds."""
+    covers_concepts: float
+    """The same over its concepts only; 1 when it has none."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Hits:
+    """What a search found: at most ``CANDIDATES`` entries, best first, and what the features need of the text."""
+
+    found: list[Hit]
+    tokens: list[str]
+    concepts: int
+    """How many concepts the text holds."""
     mass: float
-    """Squared weight of the text's known tokens."""
+    """Squared weight of its known tokens."""
     unknown: float
     """Squared weight of its unknown tokens."""
     unknown_characters: float
@@ -73,51 +91,54 @@ class LanguageIndex:
     offsets: Ints
     """Where each token's postings begin; one longer than the vocabulary."""
     documents: Ints
-    values: Floats
     linear: NDArray[np.int8] | None
     linear_scales: Floats
     lexicon: Lexicon
     number_of: dict[str, int] = field(init=False)
     entry_numbers: tuple[int, ...] = field(init=False)
-    starts: Ints = field(init=False)
-    ends: Ints = field(init=False)
-    lengths: Floats = field(init=False)
-    norms: Floats = field(init=False)
-    signs: Floats = field(init=False)
+    """The snapshot's entry number by place in this index."""
+    entries: Places = field(init=False)
+    bounds: list[int] = field(init=False)
+    """Where each entry's phrasings begin; one longer than the entries."""
+    starts: Places = field(init=False)
+    counts: Floats = field(init=False)
+    norms: list[float] = field(init=False)
+    inverse_norms: Doubles = field(init=False)
+    signs: list[tuple[float, ...]] = field(init=False)
+    """Share of an entry's phrasings that show each sign."""
     member: NDArray[np.uint8] | None = field(init=False)
+    is_concept: Floats = field(init=False)
     _tokens: Callable[[str, Lexicon], list[str]] = field(init=False)
-    _postings: list[Ints] = field(init=False)
-    _posting_values: list[Floats] = field(init=False)
+    _postings: list[Places] = field(init=False)
     _unknown_weight: float = field(init=False)
 
     def __post_init__(self) -> None:
         self._tokens = chinese_tokens if self.language == "zh" else latin_tokens
         self.number_of = {token: number for number, token in enumerate(self.vocabulary)}
-        of_entry = np.array([phrasing.entry for phrasing in self.phrasings], dtype=np.int32)
-        starts = np.flatnonzero(np.r_[True, of_entry[1:] != of_entry[:-1]]).astype(np.int32)
-        self.starts = starts
-        self.ends = np.r_[starts[1:], len(of_entry)].astype(np.int32)
-        self.entry_numbers = tuple(int(number) for number in of_entry[starts])
-        self.lengths = np.array([len(phrasing.normalised) for phrasing in self.phrasings], dtype=np.float32)
-        bounds = self.offsets.tolist()
-        self._postings = [self.documents[low:high] for low, high in zip(bounds, bounds[1:], strict=False)]
-        self._posting_values = [self.values[low:high] for low, high in zip(bounds, bounds[1:], strict=False)]
+        of_entry = np.array([phrasing.entry for phrasing in self.phrasings], dtype=np.intp)
+        self.starts = np.flatnonzero(np.r_[True, of_entry[1:] != of_entry[:-1]])
+        self.bounds = [*self.starts.tolist(), len(of_entry)]
+        self.counts = np.diff(self.bounds).astype(np.float32)
+        self.entries = of_entry[self.starts]
+        self.entry_numbers = tuple(self.entries.tolist())
+        documents = self.documents.astype(np.intp)
+        token_bounds = self.offsets.tolist()
+        self._postings = [documents[low:high] for low, high in pairwise(token_bounds)]
         self._unknown_weight = float(np.log(len(self.phrasings) + 1.0) + 1.0) * 0.9
-        each = np.repeat(self.weights, np.diff(self.offsets))
-        self.norms = np.sqrt(np.bincount(self.documents, each * each, minlength=len(of_entry))).astype(
-            np.float32
-        )
-        phrasing_signs = np.array(
-            [signs_of(phrasing.normalised) for phrasing in self.phrasings], dtype=np.float32
-        )
-        counts = (self.ends - self.starts).astype(np.float32)
-        self.signs = np.add.reduceat(phrasing_signs, starts, axis=0) / counts[:, None]
+        squares = np.repeat(self.weights.astype(np.float64) ** 2, np.diff(self.offsets))
+        norms = np.sqrt(np.bincount(documents, squares, minlength=len(of_entry)))
+        self.norms = norms.tolist()
+        self.inverse_norms = 1 / norms
+        self.is_concept = np.array([token[0] == CONCEPT for token in self.vocabulary], dtype=np.float32)
+        shown = np.array([signs_of(phrasing.normalised) for phrasing in self.phrasings])
+        shares = np.add.reduceat(shown, self.starts, axis=0) / self.counts[:, None]
+        self.signs = [tuple(row) for row in shares.tolist()]
         self.member = None
         if self.linear is not None:
-            position = np.repeat(np.arange(len(starts), dtype=np.int32), self.ends - self.starts)
-            token_of = np.repeat(np.arange(len(self.vocabulary), dtype=np.int32), np.diff(self.offsets))
-            self.member = np.zeros((len(self.vocabulary), len(starts)), dtype=np.uint8)
-            self.member[token_of, position[self.documents]] = 1
+            place = np.repeat(np.arange(len(self.starts)), np.diff(self.bounds))
+            token_of = np.repeat(np.arange(len(self.vocabulary)), np.diff(self.offsets))
+            self.member = np.zeros((len(self.vocabulary), len(self.starts)), dtype=np.uint8)
+            self.member[token_of, place[documents]] = 1
 
     def search(self, text: str, allowed: NDArray[np.bool_] | None = None) -> Hits | None:
         """Return the entries nearest to a normalised text, or None when no phrasing shares a token with it.
@@ -127,70 +148,105 @@ class LanguageIndex:
             allowed: by entry number of the snapshot, whether the entry may be found; None for all.
         """
         tokens = self._tokens(text, self.lexicon)
-        numbers = [number for number in map(self.number_of.get, tokens) if number is not None]
-        if not numbers:
+        looked_up = [*map(self.number_of.get, tokens)]
+        known = [number for number in looked_up if number is not None]
+        if not known:
             return None
-        characters = len(set(text))
-        known = (
-            sum(map(self.number_of.__contains__, tokens[:characters]))
-            if self.language == "zh"
-            else characters
-        )
-        weights = self.weights[numbers]
-        mass = float(weights @ weights)
-        unit = weights / np.float32(mass**0.5)
-        similarity = self._similarity(numbers, unit)
+        characters = len(set(text) - _JOINTS)
+        missing = looked_up[:characters].count(None) if self.language == "zh" else 0
+        numbers = np.array(known, dtype=np.intp)
+        weights = self.weights.take(numbers)
+        squares = weights * weights
+        mass = float(squares.sum())
+        root = mass**0.5
+        similarity = self._similarity(known, squares / np.float32(root))
         nearest = np.maximum.reduceat(similarity, self.starts)
         if self.linear is not None:
-            linear = (unit * self.linear_scales[numbers]) @ self.linear[numbers].astype(np.float32)
-            order = linear + _NEAREST_SHARE * nearest
+            linear = (weights * self.linear_scales.take(numbers) / np.float32(root)) @ self.linear.take(
+                numbers, axis=0
+            ).astype(np.float32)
+            order = linear + nearest * _NEAREST_SHARE
         else:
-            linear = (np.add.reduceat(similarity, self.starts) / (self.ends - self.starts)).astype(np.float32)
+            linear = np.add.reduceat(similarity, self.starts) / self.counts
             order = linear + nearest
         if allowed is not None:
-            order = np.where(allowed[list(self.entry_numbers)], order, -1.0)
-        count = min(CANDIDATES, len(order))
-        best = np.argpartition(order, -count)[-count:] if len(order) > count else np.arange(count)
-        ranked = [
-            int(at)
-            for at in best[np.argsort(-order[best], kind="stable")]
-            if nearest[at] > 0 and order[at] > -1
+            order[~allowed[self.entries]] = -np.inf
+        if len(order) > CANDIDATES:
+            best = order.argpartition(-CANDIDATES)[-CANDIDATES:]
+        else:
+            best = np.arange(len(order))
+        places = [
+            place
+            for place, near, score in zip(
+                best.tolist(), nearest.take(best).tolist(), order.take(best).tolist(), strict=True
+            )
+            if near > 0 and score > -1e9
         ]
-        if not ranked:
+        if not places:
             return None
+        places.sort(key=lambda place: (-order[place], place))
+        found = self._hits(places, linear, similarity, numbers, squares, mass)
         return Hits(
-            entries=tuple(ranked),
-            variants=tuple(
-                int(low + similarity[low:high].argmax())
-                for low, high in zip(self.starts[ranked].tolist(), self.ends[ranked].tolist(), strict=True)
-            ),
-            linear=linear,
-            nearest=nearest,
-            similarity=similarity,
-            tokens=numbers,
+            found=found,
+            tokens=tokens,
+            concepts=sum([token[0] == CONCEPT for token in tokens]),
             mass=mass,
-            unknown=(len(tokens) - len(numbers)) * self._unknown_weight**2,
-            unknown_characters=1.0 - known / characters,
+            unknown=(len(tokens) - len(known)) * self._unknown_weight**2,
+            unknown_characters=missing / max(characters, 1),
         )
 
-    def _similarity(self, numbers: list[int], unit: Floats) -> NDArray[np.float64]:
+    def _hits(
+        self, places: list[int], linear: Floats, similarity: Doubles, numbers: Places, squares: Floats, mass: float
+    ) -> list[Hit]:
+        if self.member is not None:
+            inside = self.member.take(numbers, axis=0).take(places, axis=1)
+            conceptual = squares * self.is_concept.take(numbers)
+            covers = ((squares @ inside) / mass).tolist()
+            total = float(conceptual.sum())
+            covers_concepts = ((conceptual @ inside) / total).tolist() if total else [1.0] * len(places)
+        else:
+            covers = covers_concepts = [1.0] * len(places)
+        found: list[Hit] = []
+        bounds = self.bounds
+        for place, line, cover, cover_concepts in zip(
+            places, linear.take(places).tolist(), covers, covers_concepts, strict=True
+        ):
+            low = bounds[place]
+            near = similarity[low : bounds[place + 1]].tolist()
+            top = max(near)
+            variant = low + near.index(top)
+            near.sort(reverse=True)
+            three = near[:3]
+            found.append(
+                Hit(
+                    place=place,
+                    variant=variant,
+                    linear=line,
+                    nearest=top,
+                    nearest_three=sum(three) / len(three),
+                    covers=cover,
+                    covers_concepts=cover_concepts,
+                )
+            )
+        return found
+
+    def _similarity(self, known: list[int], shares: Floats) -> Doubles:
+        """Return the cosine of every phrasing, from the text's tokens and their squared weights over its length."""
         postings = self._postings
-        lists = [postings[number] for number in numbers]
+        lists = [postings[number] for number in known]
         lengths = [len(some) for some in lists]
-        values = [self._posting_values[number] for number in numbers]
         if sum(lengths) > POSTINGS:
-            order = sorted(range(len(numbers)), key=lengths.__getitem__)
-            kept: list[int] = []
             room = POSTINGS
-            for at in order:
+            kept: list[int] = []
+            for at in sorted(range(len(known)), key=lengths.__getitem__):
                 room -= lengths[at]
                 if room < 0 and kept:
                     break
                 kept.append(at)
-            lists, values, unit = [lists[at] for at in kept], [values[at] for at in kept], unit[kept]
+            lists, shares = [lists[at] for at in kept], shares.take(kept)
             lengths = [lengths[at] for at in kept]
-        weighted = np.concatenate(values) * np.repeat(unit, lengths)
-        return np.bincount(np.concatenate(lists), weighted, minlength=len(self.phrasings))
+        counted = np.bincount(np.concatenate(lists), shares.repeat(lengths), minlength=len(self.phrasings))
+        return counted * self.inverse_norms
 
 
 def fit_language(language: str, phrasings: Sequence[Phrasing], lexicon: Lexicon) -> LanguageIndex:
@@ -230,7 +286,6 @@ def fit_language(language: str, phrasings: Sequence[Phrasing], lexicon: Lexicon)
         weights=weights,
         offsets=np.r_[0, np.cumsum(frequency)].astype(np.int32),
         documents=documents[order].astype(np.int32),
-        values=values[order],
         linear=linear,
         linear_scales=scales,
         lexicon=lexicon,

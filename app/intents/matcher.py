@@ -23,10 +23,11 @@ from app.intents.clauses import Clause, clauses_of, content_clauses, is_fragment
 from app.intents.features import features_of
 from app.intents.fitted import FittedIndex, fit
 from app.intents.fusion import FusionModel, shipped_model, shipped_thresholds
+from app.intents.grams import JOINT
 from app.intents.normalise import Normaliser, is_social, language_of
 from app.intents.signs import undoes
 
-__all__ = ["Matcher", "Scope", "build_matcher", "joined", "shipped_thresholds"]
+__all__ = ["VETOED", "Matcher", "Scope", "build_matcher", "joined", "shipped_thresholds"]
 
 _SHOWN: Final = 3
 _CACHED: Final = 8_192
@@ -34,7 +35,7 @@ _LONGEST_CACHED: Final = 64
 _LONG_TEXT: Final = 500
 _MOST_QUESTIONS: Final = 5
 _SHORTEST_QUESTION: Final = 3
-_VETOED: Final = 0.05
+VETOED: Final = 0.05
 """What remains of a confidence when the text undoes what the entry is about."""
 
 _Ranked: TypeAlias = tuple[tuple[Candidate, ...], float]
@@ -116,7 +117,7 @@ class Matcher:
             language=language,
             questions=questions,
             social=social,
-            complete=complete or not is_fragment(text, whole),
+            complete=complete or not (social or is_fragment(text, whole)),
             micros=int((self._monotonic() - began) * 1e6),
         )
 
@@ -170,21 +171,21 @@ class Matcher:
         if hits is None:
             return (), 0.0
         fusion = self._model.of(language)
-        chances = fusion.probabilities(features_of(index, hits, whole, fusion.gate.score(whole))).tolist()
+        chances = fusion.probabilities(features_of(index, hits, whole, fusion.gate.score(hits.tokens))).tolist()
         order = sorted(range(len(chances)), key=lambda at: -chances[at])[:_SHOWN]
         ranked = tuple(
             Candidate(
-                entry_id=self._fitted.entry_ids[index.entry_numbers[hits.entries[at]]],
+                entry_id=self._fitted.entry_ids[index.entry_numbers[hits.found[at].place]],
                 score=chances[at],
-                variant=index.phrasings[hits.variants[at]].text,
+                variant=index.phrasings[hits.found[at].variant].text,
             )
             for at in order
         )
         confidence = ranked[0].score
         if undone := undoes(whole):
-            best = index.phrasings[hits.variants[order[0]]].normalised
+            best = index.phrasings[hits.found[order[0]].variant].normalised
             if not undone <= undoes(best):
-                confidence *= _VETOED
+                confidence *= VETOED
         return ranked, confidence
 
     def _excluded(self, scope: Scope) -> frozenset[int]:
@@ -218,5 +219,5 @@ def joined(clauses: list[Clause]) -> str:
     if len(clauses) == 1:
         return clauses[0].normalised
     parts = [clause.normalised for clause in clauses]
-    separator = "" if any(language_of(part) == "zh" for part in parts) else " "
+    separator = JOINT if any(language_of(part) == "zh" for part in parts) else " "
     return separator.join(parts)

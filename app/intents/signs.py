@@ -8,9 +8,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 __all__ = ["SIGNS", "signs_of", "undoes"]
 
 _PATTERNS: Final = (
@@ -29,10 +26,7 @@ _PATTERNS: Final = (
         "continues",
         r"^(?:那|但|可是|然后|还|而且|因为|所以|不过|就|也|对|是|如果|要是|这)|^(?:but|and|so|because|or)\b",
     ),
-    ("first_person", r"我|俺|咱|\b(?:i|my|me)\b"),
-    ("second_person", r"你|您|亲|\b(?:you|your)\b"),
     ("digits", r"\d"),
-    ("this", r"这|那|它|该|\b(?:this|that|it)\b"),
 )
 SIGNS: Final = tuple(name for name, _ in _PATTERNS)
 _SEARCHES: Final = tuple(re.compile(pattern).search for _, pattern in _PATTERNS)
@@ -49,9 +43,9 @@ _WITHDRAWN = re.compile(
 _OPEN = re.compile(r"怎么|为什么|为啥|凭什么|咋|吗|么|能不能|可不可|是不是|不给|会不会|不了|不能|(.)不\1")
 
 
-def signs_of(text: str) -> NDArray[np.float32]:
+def signs_of(text: str) -> tuple[float, ...]:
     """Return 1 or 0 for each of ``SIGNS``, for a normalised text."""
-    return np.array([search(text) is not None for search in _SEARCHES], dtype=np.float32)
+    return tuple([1.0 if search(text) is not None else 0.0 for search in _SEARCHES])
 
 
 def undoes(text: str) -> frozenset[str]:
