@@ -102,7 +102,10 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Escalation:
-    """Hand over to a human: to which group, why (rule id and a reason code), how soon."""
+    """Hand over to a human: to which group, why (rule id and a reason code), how soon.
+
+    ``raises_open``: one is open already; this makes it more urgent or moves it, and must not open another.
+    """
 
     group: str
     rule: str
@@ -110,6 +113,7 @@ class Escalation:
     priority: Priority = Priority.NORMAL
     major: bool = False
     ignore_hours: bool = False
+    raises_open: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
