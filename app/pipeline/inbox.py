@@ -7,6 +7,7 @@ stored as rejected or ignored with its reason, and acked, because a platform mus
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 import orjson
 from sqlalchemy import Connection, select, tuple_, update
 
-from app.channels.base import ChannelAdapter
+from app.channels.base import Ack, ChannelAdapter
 from app.core.clock import Clock
 from app.core.errors import NotFoundError
 from app.core.ids import Ids
@@ -29,6 +30,8 @@ __all__ = ["Inbox", "InboxItem", "InboxResult", "StoreInbox", "buyer_lane_key"]
 
 _KEPT_HEADERS = ("webhook-id", "webhook-timestamp", "svix-id", "svix-timestamp", "content-type")
 """What is kept of the headers to parse a stored body again. Signatures are not kept."""
+
+_NOBODY = bytes(32)
 
 _SILENT_STATES = {EventKind.REJECTED: "rejected", EventKind.IGNORED: "ignored"}
 
@@ -170,9 +173,7 @@ class Inbox:
             SignatureError: it isn't from the marketplace; nothing was stored.
             OverloadedError, UnavailableError: it could not be stored; nothing was acked.
         """
-        account = self._directory.account(account_id)
-        if account is None or account.channel != channel:
-            raise NotFoundError("there is no such account on this channel", code="channel_unknown")
+        account = self._account(channel, account_id, delivery)
         adapter = self._directory.adapter(account)
         now_ms = self._clock.now_ms()
         adapter.verify(delivery, account, now_ms=now_ms)
@@ -184,6 +185,23 @@ class Inbox:
         waiting = [self._offer(await self._item(account, event, delivery, now_ms)) for event in events]
         results = await asyncio.gather(*waiting)
         return adapter, sum(result.is_new for result in results)
+
+    def handshake(self, channel: str, account_id: str, delivery: RawDelivery) -> Ack | None:
+        """Return the answer by which a marketplace checks this endpoint; None when it never does.
+
+        Raises:
+            NotFoundError, SignatureError: as ``accept``.
+        """
+        account = self._account(channel, account_id, delivery)
+        return self._directory.adapter(account).handshake(delivery, account)
+
+    def _account(self, channel: str, account_id: str, delivery: RawDelivery) -> Account:
+        account = self._directory.account(account_id)
+        if account is None or account.channel != channel:
+            # As much work as a wrong signature costs, so that the time taken tells nobody which accounts exist.
+            hmac.digest(_NOBODY, delivery.body, "sha256")
+            raise NotFoundError("there is no such account on this channel", code="channel_unknown")
+        return account
 
     def _offer(self, item: InboxItem) -> asyncio.Future[InboxResult]:
         future = self._database.writer.offer(self._store, item, len(item.body) + 256)

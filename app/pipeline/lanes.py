@@ -271,9 +271,7 @@ class Lanes:
                     return False
                 await self._clock.sleep(STORAGE_RETRY_SECONDS)
                 continue
-            except (
-                Exception
-            ) as error:  # anything a bug can raise: the lane must go on, the buyer must be served
+            except Exception as error:  # noqa: BLE001 - whatever a bug raises, the lane must go on and serve the buyer
                 if not await self._failed(items, error):
                     continue
                 after = await self._park(key, lane, items, error)
@@ -289,7 +287,7 @@ class Lanes:
         for item in items:
             item.tries += 1
         tries = max(item.tries for item in items)
-        log.exception("lane.turn_failed", inbox_id=items[0].id, tries=tries, error=type(error).__name__)
+        log.error("lane.turn_failed", inbox_id=items[0].id, tries=tries, exc_info=error)
         if tries >= MAX_TRIES:
             return True
         await self._clock.sleep(RETRY_SECONDS[min(tries - 1, len(RETRY_SECONDS) - 1)])

@@ -234,7 +234,7 @@ class TurnProcessor:
 
     def _opened(self, record: ConversationRecord | None, item: InboxItem, now_ms: int) -> ConversationRecord:
         """Return the conversation ready for a message: made when new, a new session begun where one is due."""
-        event, buyer = item.event, item.event.buyer
+        buyer = item.event.buyer
         if record is None:
             buyer_id = buyer.id if buyer is not None else ""
             return ConversationRecord(

@@ -1,0 +1,202 @@
+"""The webhook edge: a plain ASGI route beside FastAPI, because every microsecond here is paid a million times a day.
+
+It reads the body with a cap and a time limit, hands it to the inbox, and sends exactly the ack that the marketplace
+expects, only after the commit. Source for the choice: the performance notes, "Bare framework" (52 µs of CPU against
+167 to 264 µs through FastAPI's machinery).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+import structlog
+
+from app.channels.base import Ack
+from app.core.clock import Clock, rfc3339
+from app.core.errors import HuojiError, NotFoundError, SignatureError
+from app.core.metrics import Metrics
+from app.domain.delivery import RawDelivery
+from app.pipeline.inbox import Inbox
+
+__all__ = ["WEBHOOK_PREFIX", "WebhookEdge"]
+
+log = structlog.get_logger(__name__)
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+WEBHOOK_PREFIX = "/webhooks/"
+BODY_SECONDS = 10.0
+"""A body that takes longer is answered 408. Source: the reliability notes, B22."""
+
+_JSON = (b"content-type", b"application/problem+json; charset=utf-8")
+
+
+class _BodyTooLarge(Exception):
+    pass
+
+
+class _Disconnected(Exception):
+    pass
+
+
+class WebhookEdge:
+    """Answers ``/webhooks/{channel}/{account_id}``."""
+
+    def __init__(self, inbox: Inbox, *, clock: Clock, metrics: Metrics, max_body: int) -> None:
+        """``max_body`` in bytes. Set ``stopping`` to refuse everything while the process drains."""
+        self._inbox = inbox
+        self._clock = clock
+        self._metrics = metrics
+        self._max_body = max_body
+        self._counted: dict[tuple[str, str], Any] = {}
+        self.stopping = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        channel, account_id = _target(scope["path"])
+        started = self._clock.monotonic()
+        try:
+            if account_id is None:
+                raise NotFoundError("a webhook's path is /webhooks/{channel}/{account_id}", code="channel_unknown")
+            if scope["method"] != "POST":
+                await self._not_a_post(scope, channel, account_id, send)
+                return
+            if self.stopping:
+                await self._refuse(send, 503, "stopping", "this server is stopping; send it again", retry_after=1)
+                return
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            body = await self._body(headers, receive)
+            delivery = RawDelivery(headers, body)
+            adapter, new = await self._inbox.accept(channel, account_id, delivery)
+        except _Disconnected:
+            return
+        except _BodyTooLarge:
+            text = f"the body is larger than {self._max_body} bytes"
+            await self._refuse(send, 413, "too_large", text, close=True)
+            return
+        except TimeoutError:
+            await self._refuse(send, 408, "too_slow", f"the body took longer than {BODY_SECONDS:g} s", close=True)
+            return
+        except HuojiError as error:
+            self._count(channel, error.code)
+            await self._problem(send, error)
+            return
+        ack = adapter.ack()
+        await _answer(send, ack)
+        self._count(channel, "accepted" if new else "duplicate")
+        self._metrics.ack_seconds.observe(self._clock.monotonic() - started)
+
+    async def _body(self, headers: dict[str, str], receive: Receive) -> bytes:
+        if headers.get("content-encoding", "identity") != "identity":
+            raise _UnsupportedEncodingError("send the body without content-encoding")
+        length = headers.get("content-length", "")
+        if length.isascii() and length.isdigit() and int(length) > self._max_body:
+            raise _BodyTooLarge
+        async with asyncio.timeout(BODY_SECONDS):
+            message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Disconnected
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body"):
+            if len(body) > self._max_body:
+                raise _BodyTooLarge
+            return body
+        async with asyncio.timeout(BODY_SECONDS):
+            return await self._rest(body, receive)
+
+    async def _rest(self, first: bytes, receive: Receive) -> bytes:
+        chunks, size = [first], len(first)
+        while True:
+            if size > self._max_body:
+                raise _BodyTooLarge
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _Disconnected
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if not message.get("more_body"):
+                if size > self._max_body:
+                    raise _BodyTooLarge
+                return b"".join(chunks)
+
+    async def _not_a_post(self, scope: Scope, channel: str, account_id: str, send: Send) -> None:
+        if scope["method"] == "GET":
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            delivery = RawDelivery(headers, b"", scope["query_string"].decode("latin-1"))
+            ack = self._inbox.handshake(channel, account_id, delivery)
+            if ack is not None:
+                await _answer(send, ack)
+                return
+        text = "webhooks are sent with POST"
+        await self._refuse(send, 405, "method_not_allowed", text, headers=[(b"allow", b"POST")])
+
+    async def _problem(self, send: Send, error: HuojiError) -> None:
+        if error.status >= 500:
+            log.warning("webhook.refused", status=error.status, code=error.code)
+        more: dict[str, Any] = {}
+        if isinstance(error, SignatureError):
+            # A sender whose clock is off can see it from this.
+            more["server_time"] = rfc3339(self._clock.now_ms())
+        await self._refuse(send, error.status, error.code, error.message, retry_after=error.retry_after, more=more)
+
+    async def _refuse(
+        self,
+        send: Send,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        retry_after: float | None = None,
+        headers: list[tuple[bytes, bytes]] | None = None,
+        close: bool = False,
+        more: dict[str, Any] | None = None,
+    ) -> None:
+        body = orjson.dumps(
+            {"type": "about:blank", "title": code, "status": status, "code": code, "detail": detail, **(more or {})}
+        )
+        lines = [_JSON, *(headers or [])]
+        if retry_after is not None:
+            lines.append((b"retry-after", str(max(1, round(retry_after))).encode()))
+        if close:
+            lines.append((b"connection", b"close"))
+        await _send(send, status, lines, body)
+
+    def _count(self, channel: str, outcome: str) -> None:
+        counter = self._counted.get((channel, outcome))
+        if counter is None:
+            if len(self._counted) > 1000:
+                # Made-up channel names in the path must not become metrics without end.
+                channel = "other"
+            counter = self._metrics.webhooks.labels(channel, outcome)
+            self._counted[channel, outcome] = counter
+        counter.inc()
+
+
+class _UnsupportedEncodingError(HuojiError):
+    status, default_code = 415, "encoding_unsupported"
+
+
+def _target(path: str) -> tuple[str, str | None]:
+    parts = path[len(WEBHOOK_PREFIX) :].split("/")
+    if len(parts) != 2 or not parts[1]:
+        return parts[0][:40], None
+    return parts[0], unquote(parts[1])
+
+
+async def _answer(send: Send, ack: Ack) -> None:
+    lines = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in ack.headers.items()]
+    await _send(send, ack.status, lines, ack.body)
+
+
+async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    headers.append((b"content-length", str(len(body)).encode()))
+    headers.append((b"x-content-type-options", b"nosniff"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,121 @@
+"""What the sender asks of the pipeline, and what follows from a delivery: agents told, dead letters to a human."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, insert, select
+
+from app.core.errors import ConflictError, UnavailableError
+from app.delivery.marks import DeliveryMark
+from app.delivery.outbox import OutboxItem
+from app.desk.events import conversation_event, message_delivery_event
+from app.desk.ownership import change_owner
+from app.desk.packets import escalation_row
+from app.desk.scope import read_conversation
+from app.desk.work import Desk, Work
+from app.domain.conversations import ConversationState, Priority
+from app.domain.messages import Author
+from app.domain.shops import ShopPolicy
+from app.domain.turns import Escalation
+from app.pipeline.lanes import Lanes
+from app.storage.tables import conversations, escalations
+
+__all__ = ["DeliveryOutcomes"]
+
+log = structlog.get_logger(__name__)
+
+
+class DeliveryOutcomes:
+    """The sender's hooks."""
+
+    def __init__(
+        self,
+        *,
+        desk: Desk,
+        lanes: Lanes,
+        policy_of: Callable[[str], ShopPolicy],
+        on_events: Callable[[], None],
+    ) -> None:
+        """``on_events`` is called when console events were stored."""
+        self._desk = desk
+        self._lanes = lanes
+        self._policy_of = policy_of
+        self._on_events = on_events
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def is_superseded(self, conversation_id: int) -> bool:
+        """Whether a human owns the conversation now."""
+        record = self._lanes.record_of(conversation_id)
+        if record is not None:
+            return record.conversation.state is ConversationState.HUMAN
+        state = await self._desk.database.read(lambda connection: _state_of(connection, conversation_id))
+        return state == ConversationState.HUMAN.value
+
+    def delivery_event(
+        self, item: OutboxItem, status: str, error: str | None, now_ms: int
+    ) -> dict[str, Any] | None:
+        """Return the event for whoever looks at the conversation."""
+        record = self._lanes.record_of(item.conversation_id)
+        if record is None:
+            row: dict[str, Any] = {
+                "id": item.conversation_id, "shop_id": None, "state": "bot", "group_id": None, "agent_id": None,
+            }  # fmt: skip
+        else:
+            conversation = record.conversation
+            row = {
+                "id": conversation.id,
+                "shop_id": conversation.shop_id,
+                "state": conversation.state.value,
+                "group_id": conversation.group_id,
+                "agent_id": conversation.agent_id,
+            }
+        return message_delivery_event(row, message_id=item.message_id, status=status, error=error, now_ms=now_ms)
+
+    def on_marked(self, item: OutboxItem, mark: DeliveryMark) -> None:
+        """Push the event; hand the conversation of a dead letter to a human."""
+        if mark.event is not None:
+            self._on_events()
+        if mark.state == "failed" and item.author is not Author.AGENT:
+            task = asyncio.get_running_loop().create_task(self._escalate(item.conversation_id, mark.error or "failed"))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _escalate(self, conversation_id: int, error: str) -> None:
+        """A buyer who got no answer because it could not be delivered needs somebody who knows (F25)."""
+
+        def escalate(work: Work) -> None:
+            row = read_conversation(work.connection, conversation_id)
+            if row["state"] != ConversationState.BOT.value:
+                return
+            policy = self._policy_of(row["shop_id"])
+            escalation = Escalation(group="aftersale", rule="E7", reason="delivery_failed", priority=Priority.HIGH)
+            work.connection.execute(
+                insert(escalations),
+                escalation_row(
+                    escalation_id=work.ids.next(),
+                    conversation_id=conversation_id,
+                    shop_id=row["shop_id"],
+                    escalation=escalation,
+                    policy=policy,
+                    now_ms=work.now_ms,
+                ),
+            )
+            after = change_owner(
+                work, row, ConversationState.QUEUED, group_id=escalation.group,
+                priority=escalation.priority.value, waiting_since_ms=work.now_ms,
+            )  # fmt: skip
+            work.events.append(conversation_event(after, now_ms=work.now_ms))
+            work.queue_changed = True
+
+        try:
+            await self._desk.change(escalate)
+        except (ConflictError, UnavailableError) as problem:
+            log.warning("delivery.not_escalated", conversation_id=conversation_id, error=error, code=problem.code)
+
+
+def _state_of(connection: Connection, conversation_id: int) -> str | None:
+    return connection.execute(select(conversations.c.state).where(conversations.c.id == conversation_id)).scalar()

@@ -1,0 +1,132 @@
+"""The batch writer, on both databases: one commit for many, and one bad row spoils only itself."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, insert, select
+
+from app.core.errors import ConflictError, OverloadedError
+from app.core.metrics import Metrics
+from app.storage.database import Database, bump_revision, read_revisions
+from app.storage.tables import metadata, shops
+from app.storage.writer import BatchWriter
+
+
+def shop(name: str) -> dict[str, Any]:
+    return {"id": name, "name": name, "settings": "{}", "created_at_ms": 1, "updated_at_ms": 1}
+
+
+class InsertShops:
+    rank = 10
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def apply(self, connection: Connection, items: Sequence[dict[str, Any]]) -> Sequence[str | Exception]:
+        self.batches.append(len(items))
+        connection.execute(insert(shops), list(items))
+        return [item["id"] for item in items]
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    opened = Database(database_url, metrics=Metrics())
+    await opened.open()
+    await opened.write(metadata.create_all)
+    yield opened
+    await opened.close()
+
+
+async def stored(database: Database) -> list[str]:
+    return sorted(await database.read(lambda connection: list(connection.execute(select(shops.c.id)).scalars())))
+
+
+async def test_what_queues_during_a_commit_becomes_one_transaction(database: Database) -> None:
+    operation = InsertShops()
+    names = [f"s{number:03}" for number in range(100)]
+    results = await asyncio.gather(*(database.writer.submit(operation, shop(name)) for name in names))
+    assert results == names
+    assert await stored(database) == names
+    assert len(operation.batches) <= 2
+
+
+async def test_one_bad_row_fails_alone(database: Database) -> None:
+    operation = InsertShops()
+    names = ["a", "b", "a", "c"]
+    results = await asyncio.gather(
+        *(database.writer.submit(operation, shop(name)) for name in names), return_exceptions=True
+    )
+    assert [isinstance(result, Exception) for result in results] == [False, False, True, False]
+    assert await stored(database) == ["a", "b", "c"]
+
+
+async def test_a_call_that_raises_undoes_its_own_writes_only(database: Database) -> None:
+    def fails(connection: Connection) -> None:
+        connection.execute(insert(shops), shop("undone"))
+        raise ConflictError("no")
+
+    def works(connection: Connection) -> str:
+        connection.execute(insert(shops), shop("kept"))
+        return "done"
+
+    failed, done = await asyncio.gather(
+        database.write(fails), database.write(works), return_exceptions=True
+    )
+    assert isinstance(failed, ConflictError)
+    assert done == "done"
+    assert await stored(database) == ["kept"]
+
+
+async def test_a_bug_in_a_call_reaches_its_caller_and_nobody_else(database: Database) -> None:
+    def buggy(_connection: Connection) -> None:
+        raise ZeroDivisionError
+
+    operation = InsertShops()
+    failed, done = await asyncio.gather(
+        database.write(buggy), database.writer.submit(operation, shop("x")), return_exceptions=True
+    )
+    assert isinstance(failed, ZeroDivisionError)
+    assert done == "x"
+
+
+async def test_a_full_queue_refuses_and_takes_nothing(database: Database) -> None:
+    blocked = asyncio.Event()
+
+    async def run(function: Any) -> Any:
+        await blocked.wait()
+        raise AssertionError("never committed")
+
+    writer = BatchWriter(run, metrics=Metrics(), max_rows=2, max_bytes=100)
+    operation = InsertShops()
+    writer.offer(operation, shop("a"), 40)
+    writer.offer(operation, shop("b"), 40)
+    with pytest.raises(OverloadedError) as refused:
+        writer.offer(operation, shop("c"), 1)
+    assert refused.value.retry_after == 1
+    assert writer.waiting == 2
+    small = BatchWriter(run, metrics=Metrics(), max_rows=100, max_bytes=100)
+    small.offer(operation, shop("a"), 90)
+    with pytest.raises(OverloadedError):
+        small.offer(operation, shop("b"), 11)
+
+
+async def test_closing_commits_what_was_queued(database_url: str) -> None:
+    first = Database(database_url, metrics=Metrics())
+    await first.open()
+    await first.write(metadata.create_all)
+    futures = [first.writer.submit(InsertShops(), shop(f"s{number}")) for number in range(5)]
+    await first.close()
+    assert all(future.done() for future in futures)
+    second = Database(database_url, metrics=Metrics())
+    await second.open()
+    assert await stored(second) == [f"s{number}" for number in range(5)]
+    await second.close()
+
+
+async def test_a_revision_rises_with_each_bump(database: Database) -> None:
+    for _ in range(3):
+        await database.write(lambda connection: bump_revision(connection, "shops"))
+    await database.write(lambda connection: bump_revision(connection, "accounts"))
+    assert await database.read(read_revisions) == {"shops": 3, "accounts": 1}
