@@ -17,8 +17,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, ClassVar, cast
 from zoneinfo import ZoneInfo
 
-from liquid import BoundTemplate, Environment, Undefined
-from liquid.builtin.expressions import Blank, Empty, Nil, Path
+from liquid import BoundTemplate, Environment, RenderContext, Undefined
+from liquid.builtin.expressions import Path
 from liquid.builtin.expressions.logical import (
     BooleanExpression,
     ContainsExpression,
@@ -29,6 +29,8 @@ from liquid.builtin.expressions.logical import (
     LtExpression,
     NeExpression,
 )
+from liquid.builtin.expressions.loop import LoopExpression
+from liquid.builtin.expressions.primitive import Blank, Empty, Nil
 from liquid.exceptions import LiquidError
 
 from app.core.clock import from_rfc3339, to_datetime
@@ -160,7 +162,7 @@ def _environment(zone: tzinfo) -> Environment:
 
 
 class _Compiled:
-    """A template ready to render, with the paths it compares (a comparison with the unknown decides nothing)."""
+    """A template ready to render, with the paths it compares or loops over (the unknown decides nothing)."""
 
     __slots__ = ("compared", "template")
 
@@ -171,11 +173,15 @@ class _Compiled:
     def render(self, facts: Mapping[str, Any]) -> str:
         for path in self.compared:
             _require(facts, path)
+        # Not `template.render(facts)`, which copies the mapping and so would look up every fact there is.
+        context = RenderContext(self.template, globals=facts)
+        buffer = context.get_buffer()
         try:
-            return self.template.render(facts)
+            self.template.render_with_context(context, buffer)
         except LiquidError as bad:
             # A comparison of unlike values, or a limit: nothing that may reach a buyer half done.
             raise MissingFact(str(bad).splitlines()[0] if str(bad) else type(bad).__name__) from bad
+        return buffer.getvalue()
 
 
 def _require(facts: Mapping[str, Any], path: tuple[str | int, ...]) -> None:
@@ -199,6 +205,12 @@ def _compared_paths(template: BoundTemplate) -> Iterator[tuple[str | int, ...]]:
                 for side in sides:
                     if isinstance(side, Path) and side.path and side.path[0] in _ROOTS:
                         yield tuple(cast("list[str | int]", side.path))
+        if (
+            isinstance(node, LoopExpression)
+            and isinstance(node.iterable, Path)
+            and node.iterable.path[0] in _ROOTS
+        ):
+            yield tuple(cast("list[str | int]", node.iterable.path))
         if isinstance(node, BooleanExpression):
             pending.append(node.expression)
             continue
@@ -235,7 +247,9 @@ def check_template(source: str) -> tuple[str, ...]:
     for name in analysis.filters:
         if name not in _ALLOWED_FILTERS:
             near = difflib.get_close_matches(name, sorted(_ALLOWED_FILTERS), n=1)
-            raise _invalid(source, f"unknown filter {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise _invalid(
+                source, f"unknown filter {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+            )
     slots: set[str] = set()
     for variables in analysis.globals.values():
         for variable in variables:

@@ -16,6 +16,7 @@ __all__ = ["REQUIRED_TEXTS", "TextBook"]
 REQUIRED_TEXTS: Mapping[str, str] = MappingProxyType(
     {
         "welcome": "prefix of a session's first answer",
+        "group_closed": "the group has closed while others are on duty; names its working hours",
         "transfer": "a human was asked for (E3) or is needed",
         "off_hours": "a human is needed and nobody of the group is on duty; names the working hours",
         "queue_wait": "the buyer asks for a human again while already waiting",

@@ -1,0 +1,383 @@
+"""The reply policy: one pure function from a turn to a decision.
+
+First what the message itself demands (threats, harm, a wish for a human), then the pace guards, then picks from earlier
+questions, then the questions in it. A turn that needs the orders says so once and is asked again with them.
+Source: the design page, section 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from app.domain.conversations import ConversationState
+from app.domain.knowledge import Entry
+from app.domain.matching import Band, Match
+from app.domain.shops import ShopMode
+from app.domain.turns import Decision, DecisionKind, NeedOrders, Turn
+from app.replies import pace
+from app.replies.finish import finish
+from app.replies.guard import Guard
+from app.replies.handlers import ask_back, faq, media, order_choice, safety, unknown
+from app.replies.outcome import OrdersWanted, Outcome, OutcomeKind
+from app.replies.plans import EntryPlans
+from app.replies.rules import RULE, Rule
+from app.replies.situation import Situation
+from app.replies.stage import stage_label
+from app.replies.suggestions import suggest
+from app.replies.templates import TemplateSet
+from app.replies.texts import TextBook
+
+__all__ = ["ReplyPolicy"]
+
+_MOST_QUESTIONS = 4
+_FRAGMENT = 4
+"""Up to this many characters an utterance nobody understood is taken for a part of the burst, not for a question."""
+
+
+class ReplyPolicy:
+    """Decides turns. Holds built-in texts and compiled templates; nothing of any conversation."""
+
+    def __init__(self, *, texts: TextBook, templates: TemplateSet, guard: Guard | None = None) -> None:
+        self._texts = texts
+        self._templates = templates
+        self._guard = guard if guard is not None else Guard()
+        self._plans = EntryPlans(templates)
+
+    def decide(self, turn: Turn) -> Decision | NeedOrders:
+        """Return what to do about a turn, or which orders have to be looked up first.
+
+        With ``turn.orders`` set the answer is always a decision.
+        """
+        if turn.shop.mode is ShopMode.OFF:
+            return Decision(
+                kind=DecisionKind.SILENT,
+                memory=turn.memory,
+                matches=_matches(turn),
+                stage=turn.conversation.stage,
+                why=("off",),
+            )
+        try:
+            return self._decide(Situation(turn, self._texts, self._templates, self._guard))
+        except OrdersWanted as wanted:
+            return NeedOrders(order_id=wanted.order_id, trusted=wanted.trusted)
+
+    def _decide(self, situation: Situation) -> Decision:
+        turn = situation.turn
+        matches = _matches(turn)
+        _note_attachments(situation)
+        sure = [
+            (match, entry)
+            for match in matches
+            if match.band is Band.ANSWER and (entry := _entry_of(situation, match)) is not None
+        ]
+        fired = safety.fired_rules(situation, [entry.topic for _, entry in sure])
+        severe = [rule for rule in fired if rule.major]
+        if turn.conversation.state is ConversationState.HUMAN:
+            return _only_suggest(situation, matches, fired)
+        if turn.conversation.bot_paused and not (severe and not situation.held):
+            return _only_suggest(situation, matches, fired)
+        repeat = pace.note_text(situation)
+        if severe and not (situation.held and repeat is not pace.Repeat.NEW):
+            decision = finish(situation, self._by_rules(situation, severe, sure), matches)
+            return replace(decision, replies=()) if turn.conversation.bot_paused else decision
+        guarded = self._paced(situation, repeat, matches)
+        outcomes = guarded if guarded is not None else self._outcomes(situation, matches, sure, fired)
+        return finish(situation, outcomes, matches)
+
+    def _paced(
+        self, situation: Situation, repeat: pace.Repeat, matches: Sequence[Match]
+    ) -> list[Outcome] | None:
+        """Return what a pace guard makes of the turn, or None to go on."""
+        if pace.is_looping(situation):
+            situation.why.append("loop_guard")
+            if situation.held:
+                return [Outcome(kind=OutcomeKind.SILENT, reason="loop_guard")]
+            return [
+                Outcome(
+                    kind=OutcomeKind.ESCALATE,
+                    sayings=(situation.say("hold", generic=True),),
+                    reason="loop_guard",
+                )
+            ]
+        if repeat is pace.Repeat.NEW or _picks_something(situation, matches):
+            return None
+        if repeat is pace.Repeat.AGAIN or _is_social(situation):
+            return [Outcome(kind=OutcomeKind.SILENT, reason="repeat_guard")]
+        rule = RULE["E14"]
+        if situation.held:
+            return [Outcome(kind=OutcomeKind.ESCALATE, rule=rule, reason=rule.reason)]
+        assert rule.text is not None
+        return [
+            Outcome(
+                kind=OutcomeKind.ESCALATE, sayings=(situation.say(rule.text),), rule=rule, reason=rule.reason
+            )
+        ]
+
+    def _by_rules(
+        self, situation: Situation, rules: Sequence[Rule], sure: Sequence[tuple[Match, Entry]]
+    ) -> list[Outcome]:
+        """Return what rules say, in an entry's words where one of their topic matched."""
+        outcomes: list[Outcome] = []
+        for rule in rules:
+            own = next(((match, entry) for match, entry in sure if entry.topic in rule.topics), None)
+            outcome = safety.rule_outcome(situation, rule)
+            if (
+                own is not None
+                and outcome.kind is OutcomeKind.ESCALATE
+                and rule.id in ("E1", "E2", "E3", "E4")
+            ):
+                match, entry = own
+                said = faq.answer_entry(situation, entry, self._plans.of(entry), match.confidence)
+                if said.kind is OutcomeKind.ESCALATE:
+                    outcome = replace(
+                        outcome,
+                        sayings=tuple(
+                            replace(saying, generic=rule.text == "transfer") for saying in said.sayings
+                        ),
+                        applied=said.applied,
+                        case=said.case or outcome.case,
+                        group=outcome.group or said.group,
+                    )
+            outcomes.append(outcome)
+        return outcomes
+
+    def _outcomes(
+        self,
+        situation: Situation,
+        matches: Sequence[Match],
+        sure: list[tuple[Match, Entry]],
+        fired: list[Rule],
+    ) -> list[Outcome]:
+        if fired:
+            if (outcomes := self._under_rules(situation, matches, sure, fired)) is not None:
+                return outcomes
+            # Only a command with a real question beside it gets here: that question is answered as any other.
+            matches = [match for match in matches if not safety.speaks_to_assistant(match)]
+            sure = [pair for pair in sure if pair[0] in matches and pair[1].topic not in RULE["E11"].topics]
+        kinds = {media.kind_of(utterance) for utterance in situation.turn.utterances}
+        if "text" in kinds:
+            if situation.memory.non_text_streak or situation.memory.voice_streak:
+                situation.remember(non_text_streak=0, voice_streak=0)
+        else:
+            return self._without_text(situation, kinds)
+        if (picked := self._picked(situation, matches, sure)) is not None:
+            return [picked]
+        return self._questions(situation, matches, sure)
+
+    def _under_rules(
+        self,
+        situation: Situation,
+        matches: Sequence[Match],
+        sure: list[tuple[Match, Entry]],
+        fired: list[Rule],
+    ) -> list[Outcome] | None:
+        """Return what fired rules (beside the severe ones) make of the turn; None when it goes on as usual."""
+        ids = {rule.id for rule in fired}
+        others = [
+            (match, entry) for match, entry in sure if all(entry.topic not in rule.topics for rule in fired)
+        ]
+        if ids == {"E11"}:
+            real = [pair for pair in others if not safety.speaks_to_assistant(pair[0])]
+            if real:
+                situation.logs.append("injection_attempt")
+                situation.why.append("E11")
+                return None
+        outcomes = self._by_rules(situation, fired, sure)
+        if any(outcome.kind is OutcomeKind.ESCALATE for outcome in outcomes):
+            # A concrete matter beside anger or the wish for a human brings its own collecting text and case.
+            concrete = [
+                outcome
+                for match, entry in others
+                if (plan := self._plans.of(entry)).escalates
+                and (outcome := faq.answer_entry(situation, entry, plan, match.confidence)).kind
+                is OutcomeKind.ESCALATE
+            ]
+            if concrete and "E4" in ids:
+                outcomes = [
+                    replace(outcome, sayings=())
+                    if outcome.rule is not None and outcome.rule.id == "E4"
+                    else outcome
+                    for outcome in outcomes
+                ]
+            outcomes += concrete
+        return outcomes
+
+    def _without_text(self, situation: Situation, kinds: set[str]) -> list[Outcome]:
+        if kinds <= {"order_card", "product_card"} and situation.memory.asked_entry is not None:
+            entry = situation.turn.snapshot.by_id.get(situation.memory.asked_entry)
+            if entry is not None:
+                return [faq.answer_entry(situation, entry, self._plans.of(entry), 1.0)]
+        if situation.held and kinds <= {"emoji", "image", "voice"}:
+            # The colleague who is coming will see it.
+            return [Outcome(kind=OutcomeKind.SILENT, reason="waiting_for_human")]
+        return [media.answer_media(situation, kinds)]
+
+    def _picked(
+        self, situation: Situation, matches: Sequence[Match], sure: Sequence[tuple[Match, Entry]]
+    ) -> Outcome | None:
+        """Return the answer to what the buyer picked from our last question, or None."""
+        memory = situation.memory
+        if not (memory.offered or memory.order_choices or memory.asked_entry):
+            return None
+        by_id = situation.turn.snapshot.by_id
+        entry = ask_back.picked_entry(situation, matches)
+        if entry is not None:
+            situation.why.append("picked")
+            situation.remember(offered=())
+            return faq.answer_entry(situation, entry, self._plans.of(entry), 1.0)
+        waiting = by_id.get(memory.asked_entry) if memory.asked_entry is not None else None
+        if any(entry.topic != memory.asked_entry and entry is not waiting for _, entry in sure):
+            return None
+        if order_choice.picked_order(situation):
+            situation.why.append("order_picked")
+            situation.remember(order_choices=())
+            situation.forget_picks()
+            if waiting is not None:
+                situation.remember(asked_entry=None)
+                return faq.answer_entry(situation, waiting, self._plans.of(waiting), 1.0)
+            return Outcome(
+                kind=OutcomeKind.ASK, sayings=(situation.say("order_noted"),), reason="order_number"
+            )
+        if waiting is not None and "product" in waiting.needs and situation.names_product():
+            situation.remember(asked_entry=None)
+            return faq.answer_entry(situation, waiting, self._plans.of(waiting), 1.0)
+        return None
+
+    def _questions(
+        self, situation: Situation, matches: Sequence[Match], sure: Sequence[tuple[Match, Entry]]
+    ) -> list[Outcome]:
+        """Answer every sure question; ask back or clarify only when nothing is sure."""
+        outcomes: list[Outcome] = []
+        seen: set[str] = set()
+        for match, entry in sure:
+            if entry.id not in seen and len(seen) < _MOST_QUESTIONS:
+                seen.add(entry.id)
+                outcomes.append(faq.answer_entry(situation, entry, self._plans.of(entry), match.confidence))
+        if len(outcomes) > 1:
+            real = [outcome for outcome in outcomes if not outcome.social]
+            outcomes = real or outcomes[:1]
+        unsure = [match for match in matches if not any(match is known for known, _ in sure)]
+        if outcomes and not (unsure and outcomes[0].social):
+            if any(_is_weighty(match) for match in unsure):
+                # What is left unanswered is no small talk: a colleague reads it, and what is sure goes out with it.
+                situation.why.append("partly_understood")
+                outcomes.append(unknown.to_human(situation))
+            return outcomes
+        real_unsure = [match for match in unsure if len(match.text.strip()) > _FRAGMENT or len(unsure) == 1]
+        answered = self._unsure(situation, real_unsure or unsure)
+        if answered is None:
+            return outcomes or [unknown.not_understood(situation, social=_is_social(situation))]
+        return [answered]
+
+    def _unsure(self, situation: Situation, matches: Sequence[Match]) -> Outcome | None:
+        """Return the question back for matches in the middle band, or the not-understood outcome; None: no question."""
+        if not matches:
+            return None
+        asking = [match for match in matches if match.band is Band.ASK]
+        if asking and not situation.held:
+            memory = situation.memory
+            if memory.offered:
+                # Already asked back once, and the answer to that was no pick.
+                return unknown.to_human(situation)
+            asked = ask_back.ask_back(situation, asking)
+            if asked is not None:
+                situation.remember(unknown_streak=min(9, memory.unknown_streak + 1))
+                return asked
+        return unknown.not_understood(situation, social=_is_social(situation))
+
+
+_WEIGHTY = (
+    "退",
+    "赔",
+    "投诉",
+    "差评",
+    "坏",
+    "破",
+    "错",
+    "少发",
+    "漏发",
+    "没收到",
+    "骗",
+    "refund",
+    "broken",
+    "wrong",
+)
+
+
+def _is_weighty(match: Match) -> bool:
+    """Whether an unanswered part is about trouble, so that answering only the rest would be unsafe."""
+    return len(match.text) > _FRAGMENT and any(word in match.text for word in _WEIGHTY)
+
+
+def _matches(turn: Turn) -> tuple[Match, ...]:
+    if len(turn.utterances) == 1:
+        understanding = turn.utterances[0].understanding
+        return understanding.questions if understanding is not None else ()
+    return tuple(
+        match
+        for utterance in turn.utterances
+        if utterance.understanding is not None
+        for match in utterance.understanding.questions
+    )
+
+
+def _entry_of(situation: Situation, match: Match) -> Entry | None:
+    best = match.best
+    entry = situation.turn.snapshot.by_id.get(best.entry_id) if best is not None else None
+    if entry is None or not entry.is_in_scope(
+        shop_id=situation.shop.id, channel=situation.channel, now_ms=situation.now_ms
+    ):
+        return None
+    return entry
+
+
+def _note_attachments(situation: Situation) -> None:
+    """Remember the order and the product that the platform attached; both are trusted."""
+    order_id = situation.attached_order_id()
+    if order_id is not None and order_id != situation.memory.order_id:
+        situation.remember(order_id=order_id)
+    product_id = situation.attached_product_id()
+    if product_id is not None and product_id != situation.memory.product_id:
+        situation.remember(product_id=product_id)
+
+
+def _is_social(situation: Situation) -> bool:
+    understandings = [u.understanding for u in situation.turn.utterances if u.understanding is not None]
+    return bool(understandings) and all(understanding.social for understanding in understandings)
+
+
+def _picks_something(situation: Situation, matches: Sequence[Match]) -> bool:
+    memory = situation.memory
+    if not (memory.offered or memory.order_choices):
+        return False
+    text = situation.text.strip()
+    return len(text) <= 8 and (
+        ask_back.picked_entry(situation, ()) is not None
+        or (bool(memory.order_choices) and order_choice.picks_by_position(situation))
+    )
+
+
+def _only_suggest(situation: Situation, matches: Sequence[Match], fired: Sequence[Rule]) -> Decision:
+    """A human answers here: everything the bot knows becomes suggestions."""
+    suggestions = suggest(situation, matches)
+    conversation = situation.turn.conversation
+    order = situation.known_order() if situation.turn.orders is not None else None
+    topics = tuple(
+        entry.topic
+        for match in matches
+        if match.band is Band.ANSWER and (entry := _entry_of(situation, match)) is not None
+    )
+    return Decision(
+        kind=DecisionKind.SUGGEST if suggestions else DecisionKind.SILENT,
+        memory=situation.memory_after(),
+        matches=tuple(matches),
+        suggestions=suggestions,
+        order_id=situation.remembered("order_id"),
+        stage=stage_label(conversation.stage, topics, order),
+        log_codes=tuple(situation.logs),
+        why=(
+            "human" if conversation.state is ConversationState.HUMAN else "paused",
+            *(rule.id for rule in fired),
+        ),
+    )

@@ -1,0 +1,1 @@
+"""One file for each family of topics and moments: what the policy does there."""

@@ -1,0 +1,97 @@
+"""Not sure enough to answer: offer the two or three likely questions, and take the buyer's pick.
+
+Source: the domain rules, section 4.1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from app.domain.knowledge import Entry
+from app.domain.matching import Band, Match
+from app.replies.lexicon import is_affirmation
+from app.replies.orders import ordinal
+from app.replies.outcome import Outcome, OutcomeKind, Saying
+from app.replies.situation import Situation
+from app.replies.topics import NEVER_OFFERED
+
+__all__ = ["ask_back", "picked_entry"]
+
+_MOST = 3
+_PUNCTUATION = re.compile(r"[\s，,。.!！?？;；:：~～、“”\"'「」]+")
+
+
+def ask_back(situation: Situation, matches: Sequence[Match]) -> Outcome | None:
+    """Return the question back with the likeliest entries of these matches; None when nothing is worth offering."""
+    offered: list[Entry] = []
+    for match in matches:
+        for candidate in match.ranked:
+            entry = situation.turn.snapshot.by_id.get(candidate.entry_id)
+            if entry is None or entry in offered or not _may_be_offered(situation, entry):
+                continue
+            offered.append(entry)
+    offered = offered[:_MOST]
+    if not offered:
+        return None
+    situation.remember(offered=tuple(entry.id for entry in offered), order_choices=(), asked_entry=None)
+    if len(offered) == 1:
+        title = _title(situation, offered[0])
+        saying = situation.say("ask_back_one", extra={"choice": {"title": title}})
+    else:
+        lead = situation.say("ask_back")
+        lines = "\n".join(
+            f"{position}. {_title(situation, entry)}" for position, entry in enumerate(offered, start=1)
+        )
+        saying = Saying(f"{lead.text}\n{lines}", lead.source, lead.node)
+    return Outcome(kind=OutcomeKind.ASK, sayings=(saying,), reason="ask_back")
+
+
+def _may_be_offered(situation: Situation, entry: Entry) -> bool:
+    return (
+        entry.topic not in NEVER_OFFERED
+        and not entry.topic.startswith("esc_")
+        and entry.is_in_scope(shop_id=situation.shop.id, channel=situation.channel, now_ms=situation.now_ms)
+    )
+
+
+def _title(situation: Situation, entry: Entry) -> str:
+    localised = entry.texts.get(situation.language)
+    # Buyers are addressed with 您, also in the questions put into their mouth.
+    return (
+        (localised.question if localised is not None else entry.question)
+        .replace("你们", "店铺")
+        .replace("你", "您")
+    )
+
+
+def picked_entry(situation: Situation, matches: Sequence[Match]) -> Entry | None:
+    """Return the entry that this message picks from the last ask-back, by number, by yes, or by saying it again."""
+    offered = situation.memory.offered
+    if not offered:
+        return None
+    text = situation.text.strip()
+    by_id = situation.turn.snapshot.by_id
+    position = ordinal(text, len(offered))
+    if position is not None:
+        return by_id.get(offered[position])
+    if len(offered) == 1 and is_affirmation(text):
+        return by_id.get(offered[0])
+    plain = _PUNCTUATION.sub("", text)
+    for entry_id in offered:
+        entry = by_id.get(entry_id)
+        if (
+            entry is not None
+            and plain
+            and plain
+            in (
+                _PUNCTUATION.sub("", entry.question),
+                _PUNCTUATION.sub("", _title(situation, entry)),
+            )
+        ):
+            return entry
+    if len(matches) == 1 and matches[0].band is Band.ASK:
+        best = matches[0].best
+        if best is not None and best.entry_id in offered:
+            return by_id.get(best.entry_id)
+    return None

@@ -1,0 +1,74 @@
+"""Pace guards: the same text again, and too many automatic turns in a minute.
+
+Source: the domain rules, E14, and the contracts page, section 7 (repeat_guard, loop_guard).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from app.domain.conversations import RecentText
+from app.replies.situation import Situation
+
+__all__ = ["Repeat", "is_looping", "note_automatic", "note_text"]
+
+REPEAT_WINDOW_MS = 120_000
+"""Within this time the same text gets no second answer. Source: the domain rules, E14."""
+
+_MINUTE_MS = 60_000
+_KEPT = 6
+_LONGEST_KEY = 200
+_MOST_TURNS = 120
+
+
+class Repeat(StrEnum):
+    """How a text relates to what the buyer wrote before."""
+
+    NEW = "new"
+    AGAIN = "again"
+    THIRD = "third"
+
+
+def note_text(situation: Situation) -> Repeat:
+    """Remember this turn's text and return whether it came before: again within the window, or for the third time."""
+    key = "\n".join(
+        utterance.understanding.normalised or utterance.content.text
+        for utterance in situation.turn.utterances
+        if utterance.understanding is not None
+    )[:_LONGEST_KEY]
+    if not key:
+        return Repeat.NEW
+    now = situation.now_ms
+    recent = situation.memory.recent
+    before = next((seen for seen in recent if seen.text == key), None)
+    times = before.times + 1 if before is not None else 1
+    others = tuple(seen for seen in recent if seen is not before)
+    situation.remember(recent=(*others[-(_KEPT - 1) :], RecentText(key, now, times)))
+    if before is None or not situation.shop.repeat_guard:
+        return Repeat.NEW
+    if times >= 3:
+        return Repeat.THIRD
+    return Repeat.AGAIN if now - before.at_ms <= REPEAT_WINDOW_MS else Repeat.NEW
+
+
+def is_looping(situation: Situation) -> bool:
+    """Whether the bot has taken as many automatic turns in the last minute as the shop allows; 0 allows any number."""
+    limit = situation.shop.loop_guard
+    sent = situation.memory.automatic_ms
+    if limit <= 0 or len(sent) < limit:
+        return False
+    since = situation.now_ms - _MINUTE_MS
+    return sum(1 for at_ms in sent if at_ms > since) >= limit
+
+
+def note_automatic(situation: Situation) -> None:
+    """Count this turn as an automatic one."""
+    limit = situation.shop.loop_guard
+    if limit > 0:
+        kept = min(limit, _MOST_TURNS)
+        situation.remember(
+            automatic_ms=(
+                *situation.memory.automatic_ms[-(kept - 1) or len(situation.memory.automatic_ms) :],
+                situation.now_ms,
+            )
+        )
