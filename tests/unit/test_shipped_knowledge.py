@@ -172,7 +172,15 @@ def test_an_answer_with_every_fact_at_hand_is_whole_and_short(entry: Entry) -> N
 def test_what_asks_for_missing_things_needs_nothing_itself() -> None:
     for entry in loaded().entries:
         if entry.fallback:
-            assert check_template(entry.fallback) == (), entry.id
+            assert set(check_template(entry.fallback)) <= {"product.title"}, entry.id
+            assert TemplateSet().render(entry.fallback, {}).strip(), entry.id
+
+
+def test_a_known_product_is_not_asked_for_again() -> None:
+    facts = {"product": {"title": "某某"}}
+    for entry in loaded().entries:
+        if "product" in entry.needs and entry.fallback:
+            assert "哪一款" not in TemplateSet().render(entry.fallback, facts), entry.id
 
 
 def test_an_entry_that_cannot_do_without_an_order_or_a_product_can_ask_for_it() -> None:
