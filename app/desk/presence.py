@@ -98,8 +98,9 @@ class PresenceService:
         if self._sockets[user.id] > 0:
             return
         del self._sockets[user.id]
-        self._left_at_ms[user.id] = self._desk.clock.now_ms()
-        await self._desk.change(lambda work: _mark(work, user.id, seen_at_ms=work.now_ms))
+        left_at_ms = self._desk.clock.now_ms()
+        self._left_at_ms[user.id] = left_at_ms
+        await self._desk.change(lambda work: _mark(work, user.id, seen_at_ms=left_at_ms))
 
     def is_connected(self, user_id: int, seen_at_ms: int | None) -> bool:
         """Whether somebody can be reached by a socket now, here or at another process, going by their lease."""
