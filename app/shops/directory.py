@@ -131,6 +131,9 @@ class Directory:
 
 
 def _read_all(connection: Connection) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    account_rows = [dict(row) for row in connection.execute(select(accounts)).mappings()]
+    account_rows = [
+        dict(row)
+        for row in connection.execute(select(accounts).where(accounts.c.state != "removed")).mappings()
+    ]
     shop_rows = [dict(row) for row in connection.execute(select(shops)).mappings()]
     return account_rows, shop_rows
