@@ -60,7 +60,7 @@ class Model:
 
     coefficients: Any
     intercept: float
-    trees: Trees
+    trees: dict[str, Any]
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -159,7 +159,7 @@ def fit_fusion(samples: list[Sample], scores: list[float]) -> Model:
     )
 
 
-def trees_of(boosted: GradientBoostingClassifier) -> Trees:
+def trees_of(boosted: GradientBoostingClassifier) -> dict[str, Any]:
     """Return the boosted trees (depth at most two) as the arrays read at run time."""
     features: list[list[int]] = [[], [], []]
     limits: list[list[float]] = [[], [], []]
@@ -185,20 +185,16 @@ def trees_of(boosted: GradientBoostingClassifier) -> Trees:
         ):
             features[slot].append(feature)
             limits[slot].append(limit)
-        values[0].append(left[2] * step)
-        values[1].append((left[3] - left[2]) * step)
-        values[2].append((right[2] - left[2]) * step)
-        values[3].append((right[3] - right[2]) * step)
-    return Trees(
-        features=np.concatenate([np.array(part, dtype=np.intp) for part in features]),
-        limits=np.concatenate([np.array(part, dtype=np.float32) for part in limits]),
-        values=np.array(values, dtype=np.float32),
-    )
+        for slot, value in enumerate((*left[2:], *right[2:])):
+            values[slot].append(value * step)
+    return {
+        "features": np.concatenate([np.array(part, dtype=np.uint8) for part in features]),
+        "limits": np.concatenate([np.array(part, dtype=np.float32) for part in limits]),
+        "values": np.array(values, dtype=np.float32),
+    }
 
 
-def fit_all(
-    clean: list[Sample], more: list[Sample], seed: int
-) -> tuple[tuple[Any, float], Model]:
+def fit_all(clean: list[Sample], more: list[Sample], seed: int) -> tuple[tuple[Any, float], Model]:
     """Fit gate and fusion; the fusion sees gate scores made by gates that hadn't seen the message."""
     samples = clean + more
     groups = np.array([one.group for one in samples])
@@ -221,7 +217,7 @@ def judge(
             judged.append((0.0, False, False))
             continue
         inputs = with_gate(one, score)
-        logits = inputs @ fusion.coefficients + fusion.intercept + fusion.trees.score(inputs)
+        logits = inputs @ fusion.coefficients + fusion.intercept + Trees.of(**fusion.trees).score(inputs)
         order = np.argsort(-logits)
         chance = float(1 / (1 + np.exp(-logits[order[0]]))) * (VETOED if one.undone else 1)
         judged.append((chance, bool(one.right[order[0]]), bool(one.right[order[:3]].any())))
@@ -317,9 +313,7 @@ def fit_language(
     }
     return part, {
         "gate": np.rint(gate[0] / scale).astype(np.int8),
-        "features": fusion.trees.features.astype(np.uint8),
-        "limits": fusion.trees.limits,
-        "values": fusion.trees.values,
+        **fusion.trees,
     }
 
 

@@ -8,6 +8,7 @@ Source: the measurements on matching, its recommended algorithm, step 4.
 from __future__ import annotations
 
 from math import exp, log
+from operator import sub
 from typing import Final
 
 import numpy as np
@@ -59,32 +60,31 @@ def features_of(index: LanguageIndex, hits: Hits, text: str, gate: float) -> NDA
         gate,
         *signs,
     )
-    rows: list[tuple[float, ...]] = []
+    cells: list[float] = []
+    norms, phrasings, usual_signs = index.norms, index.phrasings, index.signs
     for hit, sharp in zip(found, sharpened, strict=True):
         line, near = hit.linear, hit.nearest
-        norm = index.norms[hit.variant]
-        key = index.phrasings[hit.variant].normalised
+        norm = norms[hit.variant]
+        key = phrasings[hit.variant].normalised
         common = near * root * norm
-        rows.append(
-            (
-                line,
-                line - (second if line == first else first),
-                sharp / spread,
-                near,
-                near - (near_second if near == near_first else near_first),
-                hit.nearest_three,
-                common / total,
-                common / (norm * norm),
-                hit.covers * known,
-                hit.covers_concepts,
-                ratio(text, key) / 100,
-                1.0 if text == key else 0.0,
-                log((length + 1) / (len(key) + 1)),
-                *[abs(sign - usual) for sign, usual in zip(signs, index.signs[hit.place], strict=True)],
-                *of_text,
-            )
+        cells += (
+            line,
+            line - (second if line == first else first),
+            sharp / spread,
+            near,
+            near - (near_second if near == near_first else near_first),
+            hit.nearest_three,
+            common / total,
+            common / (norm * norm),
+            hit.covers * known,
+            hit.covers_concepts,
+            ratio(text, key) / 100,
+            1.0 if text == key else 0.0,
+            log((length + 1) / (len(key) + 1)),
         )
-    return np.array(rows, dtype=np.float32)
+        cells += map(abs, map(sub, signs, usual_signs[hit.place]))
+        cells += of_text
+    return np.array(cells, dtype=np.float32).reshape(len(found), -1)
 
 
 def _two_best(values: list[float]) -> tuple[float, float]:

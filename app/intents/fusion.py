@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from math import exp
 from typing import Any
 
 import numpy as np
@@ -29,27 +30,45 @@ __all__ = ["Fusion", "FusionModel", "Trees", "shipped_model", "shipped_threshold
 class Trees:
     """Boosted trees of depth two as three arrays, so that all are read at once.
 
-    A tree's three questions stand in one column each: its root, then what is asked below it on the left (``<=``) and
-    on the right. A tree's value is ``left + left_step * answer`` or ``right + right_step * answer``.
+    A tree asks three questions: at its root, and below it on the left (root's answer 0) and on the right.
     """
 
     features: NDArray[np.intp]
     """Feature numbers, shape (3 * trees,): all roots, all left questions, all right ones."""
     limits: NDArray[np.float32]
     """A question's answer is 1 when the feature is above its limit; the same shape."""
-    values: NDArray[np.float32]
-    """Shape (4, trees): left, left_step, right - left, right_step - left_step times the root's answer."""
+    base: float
+    """The sum over the trees of the value where every answer is 0."""
+    alone: NDArray[np.float32]
+    """What each answer adds by itself; the same shape."""
+    together: NDArray[np.float32]
+    """What a left (right) answer adds together with its root's; shape (2 * trees,)."""
 
     def score(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the sum of all trees' values for each row of features."""
         answers = (rows.take(self.features, axis=1) > self.limits).astype(np.float32)
-        count = self.values.shape[1]
-        root = answers[:, :count]
-        left = answers[:, count : 2 * count]
-        right = answers[:, 2 * count :]
-        base, left_step, rise, right_step = self.values
-        # base + rise * root + (1 - root) * left * left_step + root * right * right_step, summed over the trees
-        return base.sum() + root @ rise + (left - root * left) @ left_step + (root * right) @ right_step
+        count = len(answers)
+        below = answers.reshape(count, 3, -1)
+        both = (below[:, 1:] * below[:, :1]).reshape(count, -1)
+        return answers @ self.alone + both @ self.together + np.float32(self.base)
+
+    @classmethod
+    def of(cls, features: NDArray[Any], limits: NDArray[Any], values: NDArray[Any]) -> Trees:
+        """Build from each tree's questions and values.
+
+        Args:
+            features, limits: as kept, shape (3 * trees,).
+            values: shape (4, trees), by the answers (root, below): (0, 0), (0, 1), (1, 0), (1, 1).
+        """
+        low, low_step = values[0], values[1] - values[0]
+        high, high_step = values[2], values[3] - values[2]
+        return cls(
+            features=features.astype(np.intp),
+            limits=limits.astype(np.float32),
+            base=float(low.sum()),
+            alone=np.concatenate((high - low, low_step, np.zeros_like(low))).astype(np.float32),
+            together=np.concatenate((-low_step, high_step)).astype(np.float32),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +80,13 @@ class Fusion:
     trees: Trees | None
     gate: Gate
 
-    def probabilities(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def probabilities(self, rows: NDArray[np.float32]) -> list[float]:
         """Return, for each candidate's row of features, the probability that it answers the text."""
-        logits = rows @ self.coefficients + np.float32(self.intercept)
+        logits = rows @ self.coefficients
         if self.trees is not None:
             logits += self.trees.score(rows)
-        return 1 / (1 + np.exp(-logits.clip(-30, 30)))
+        intercept = self.intercept
+        return [1 / (1 + exp(-max(-30.0, min(30.0, logit + intercept)))) for logit in logits.tolist()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +109,10 @@ class FusionModel:
         for language, part in document["languages"].items():
             trees: Trees | None = None
             if f"{language}.features" in arrays:
-                trees = Trees(
-                    features=arrays[f"{language}.features"].astype(np.intp),
-                    limits=arrays[f"{language}.limits"].astype(np.float32),
-                    values=arrays[f"{language}.values"].astype(np.float32),
-                )
-            weights: list[float] = (arrays[f"{language}.gate"].astype(np.float64) * part["gate_scale"]).tolist()
+                trees = Trees.of(*(arrays[f"{language}.{name}"] for name in ("features", "limits", "values")))
+            weights: list[float] = (
+                arrays[f"{language}.gate"].astype(np.float64) * part["gate_scale"]
+            ).tolist()
             fusions[language] = Fusion(
                 coefficients=np.array(part["coefficients"], dtype=np.float32),
                 intercept=float(part["intercept"]),

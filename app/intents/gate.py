@@ -19,8 +19,8 @@ _MASK: Final = BUCKETS - 1
 
 
 def buckets_of(tokens: Sequence[str]) -> list[int]:
-    """Return the bucket of each token."""
-    return [crc32(token.encode("utf-8", "replace")) & _MASK for token in tokens]
+    """Return the bucket of each token (none holds a lone surrogate: normalising drops them)."""
+    return [crc32(token.encode()) & _MASK for token in tokens]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Gate:
     def score(self, tokens: Sequence[str]) -> float:
         """Return how answerable a text of these tokens looks: log-odds, 0 undecided."""
         weights = self.weights
-        total = sum([weights[crc32(token.encode("utf-8", "replace")) & _MASK] for token in tokens])
+        total = sum([weights[crc32(token.encode()) & _MASK] for token in tokens])
         return total / (len(tokens) + 1) ** 0.5 + self.bias
 
     @classmethod

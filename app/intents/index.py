@@ -44,7 +44,7 @@ class Phrasing:
     normalised: str
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Hit:
     """One entry found: its place in the index, the slice of its phrasings, and how near it is."""
 
@@ -63,7 +63,7 @@ class Hit:
     """The same over its concepts only; 1 when it has none."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Hits:
     """What a search found: at most ``CANDIDATES`` entries, best first, and what the features need of the text."""
 
@@ -175,37 +175,31 @@ class LanguageIndex:
             best = order.argpartition(-CANDIDATES)[-CANDIDATES:]
         else:
             best = np.arange(len(order))
-        places = [
-            place
-            for place, near, score in zip(
-                best.tolist(), nearest.take(best).tolist(), order.take(best).tolist(), strict=True
-            )
-            if near > 0 and score > -1e9
-        ]
+        scored = sorted(zip(order.take(best).tolist(), (-best).tolist(), strict=True), reverse=True)
+        places = [-place for score, place in scored if score > 0]
         if not places:
             return None
-        places.sort(key=lambda place: (-order[place], place))
-        found = self._hits(places, linear, similarity, numbers, squares, mass)
+        found = self._hits(places, linear, similarity, numbers, squares)
         return Hits(
             found=found,
             tokens=tokens,
-            concepts=sum([token[0] == CONCEPT for token in tokens]),
+            concepts=_trailing_concepts(tokens),
             mass=mass,
             unknown=(len(tokens) - len(known)) * self._unknown_weight**2,
             unknown_characters=missing / max(characters, 1),
         )
 
     def _hits(
-        self, places: list[int], linear: Floats, similarity: Doubles, numbers: Places, squares: Floats, mass: float
+        self, places: list[int], linear: Floats, similarity: Doubles, numbers: Places, squares: Floats
     ) -> list[Hit]:
+        covers = covers_concepts = [1.0] * len(places)
         if self.member is not None:
-            inside = self.member.take(numbers, axis=0).take(places, axis=1)
-            conceptual = squares * self.is_concept.take(numbers)
-            covers = ((squares @ inside) / mass).tolist()
-            total = float(conceptual.sum())
-            covers_concepts = ((conceptual @ inside) / total).tolist() if total else [1.0] * len(places)
-        else:
-            covers = covers_concepts = [1.0] * len(places)
+            inside = self.member.take(numbers, axis=0).take(places, axis=1).astype(np.float32)
+            both = np.array((squares, squares * self.is_concept.take(numbers)))
+            (mass, conceptual), (covers, covered) = both.sum(axis=1).tolist(), (both @ inside).tolist()
+            covers = [cover / mass for cover in covers]
+            if conceptual:
+                covers_concepts = [cover / conceptual for cover in covered]
         found: list[Hit] = []
         bounds = self.bounds
         for place, line, cover, cover_concepts in zip(
@@ -217,17 +211,7 @@ class LanguageIndex:
             variant = low + near.index(top)
             near.sort(reverse=True)
             three = near[:3]
-            found.append(
-                Hit(
-                    place=place,
-                    variant=variant,
-                    linear=line,
-                    nearest=top,
-                    nearest_three=sum(three) / len(three),
-                    covers=cover,
-                    covers_concepts=cover_concepts,
-                )
-            )
+            found.append(Hit(place, variant, line, top, sum(three) / len(three), cover, cover_concepts))
         return found
 
     def _similarity(self, known: list[int], shares: Floats) -> Doubles:
@@ -247,6 +231,14 @@ class LanguageIndex:
             lengths = [lengths[at] for at in kept]
         counted = np.bincount(np.concatenate(lists), shares.repeat(lengths), minlength=len(self.phrasings))
         return counted * self.inverse_norms
+
+
+def _trailing_concepts(tokens: list[str]) -> int:
+    """Return how many of a text's tokens are concepts; they stand last."""
+    for at in range(len(tokens)):
+        if tokens[-1 - at][0] != CONCEPT:
+            return at
+    return len(tokens)
 
 
 def fit_language(language: str, phrasings: Sequence[Phrasing], lexicon: Lexicon) -> LanguageIndex:

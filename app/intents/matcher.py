@@ -9,7 +9,7 @@ Source: the design page, section 6; the domain rules on text handling and on bur
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, TypeAlias
 
@@ -30,7 +30,7 @@ from app.intents.signs import undoes
 __all__ = ["VETOED", "Matcher", "Scope", "build_matcher", "joined", "shipped_thresholds"]
 
 _SHOWN: Final = 3
-_CACHED: Final = 8_192
+_CACHED: Final = 4_096
 _LONGEST_CACHED: Final = 64
 _LONG_TEXT: Final = 500
 _MOST_QUESTIONS: Final = 5
@@ -92,33 +92,35 @@ class Matcher:
             or entry.valid_from_ms is not None
             or entry.valid_until_ms is not None
         )
-        self._cached = lru_cache(maxsize=_CACHED)(self._rank)
+        self._ranked = lru_cache(maxsize=_CACHED)(self._rank)
+        self._understood = lru_cache(maxsize=_CACHED)(self._understand)
 
     def understand(self, text: str, *, scope: Scope) -> Understanding:
         """Take a message apart into its questions and rank the entries for each. Never raises, whatever the text."""
         began = self._monotonic()
+        find = self._understood if len(text) <= _LONGEST_CACHED else self._understand
+        understanding = find(text, self._excluded(scope), scope.thresholds or self._model.thresholds)
+        return replace(understanding, micros=int((self._monotonic() - began) * 1e6))
+
+    def _understand(self, text: str, excluded: frozenset[int], thresholds: Thresholds) -> Understanding:
         clauses = clauses_of(text, self._normaliser)
         content = content_clauses(clauses)
         whole = joined(content)
         social = bool(clauses) and all(is_social(clause.normalised) for clause in clauses)
-        language = language_of(whole or text)
-        thresholds = scope.thresholds or self._model.thresholds
-        excluded = self._excluded(scope)
         if not whole:
             questions: tuple[Match, ...] = ()
         elif len(text) > _LONG_TEXT:
             questions = self._of_long_text(content, excluded, thresholds)
         else:
             questions = self._questions(text, content, whole, excluded, thresholds)
-        complete = any(match.band is Band.ANSWER for match in questions) and not social
+        sure = any(match.band is Band.ANSWER for match in questions)
         return Understanding(
             text=text,
             normalised=whole,
-            language=language,
+            language=language_of(whole or text),
             questions=questions,
             social=social,
-            complete=complete or not (social or is_fragment(text, whole)),
-            micros=int((self._monotonic() - began) * 1e6),
+            complete=not social and (sure or not is_fragment(text, whole)),
         )
 
     def rank(self, text: str, *, scope: Scope) -> Match:
@@ -158,7 +160,7 @@ class Matcher:
     def _match(self, text: str, whole: str, excluded: frozenset[int], thresholds: Thresholds) -> Match:
         if not whole:
             return Match(text=text, ranked=(), confidence=0.0, band=Band.UNKNOWN)
-        find = self._cached if len(whole) <= _LONGEST_CACHED else self._rank
+        find = self._ranked if len(whole) <= _LONGEST_CACHED else self._rank
         ranked, confidence = find(whole, excluded)
         return Match(text=text, ranked=ranked, confidence=confidence, band=thresholds.band(confidence))
 
@@ -171,7 +173,7 @@ class Matcher:
         if hits is None:
             return (), 0.0
         fusion = self._model.of(language)
-        chances = fusion.probabilities(features_of(index, hits, whole, fusion.gate.score(hits.tokens))).tolist()
+        chances = fusion.probabilities(features_of(index, hits, whole, fusion.gate.score(hits.tokens)))
         order = sorted(range(len(chances)), key=lambda at: -chances[at])[:_SHOWN]
         ranked = tuple(
             Candidate(

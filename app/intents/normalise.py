@@ -29,13 +29,13 @@ _LONG_NUMBER = re.compile(r"(?:[a-z]{2})?\d{7,}")
 _NOT_WORD = re.compile(r"[\W_]+")
 _NEEDLESS_SPACE = re.compile(r"(?<=[^\x00-\x7f]) +| +(?=[^\x00-\x7f])")
 _REPEAT = re.compile(r"([^\d\s]|[^\d\s]{2,4}?)\1{2,}")
-_PARTICLES: Final = dict.fromkeys(map(ord, "呀呢啊哦哈哟噢啦咯喔嘞"))
+_PARTICLES = re.compile("[呀呢啊哦哈哟噢啦咯喔嘞]+")
 _OPENING = re.compile(
     r"(?:亲爱的|亲(?![子人戚自近密])|老板娘?|掌柜的?|店家|店主|小姐姐|小哥哥|美女|帅哥"
     r"|请?(?:我?想)?(?:请问|问|咨询|请教|了解)(?:一?下)|请问|[你您]好(?![像多])|哈喽|嗨|麻烦问)+"
 )
 _CLOSING = re.compile(r"(?<=..)(?:谢谢|多谢|感谢|谢)(?:[你您了]*)$")
-_PLAIN = re.compile(r"[一-鿿a-z0-9 ]*")
+_PLAIN = re.compile(r"[一-鿿a-z0-9]*")
 _INVISIBLE: Final = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0xAD])
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CHINESE = re.compile("[㐀-鿿豈-\ufaff\U00020000-\U0003ffff]")
@@ -73,9 +73,9 @@ class Normaliser:
         but links, codes and long numbers.
         """
         text = text[:LONGEST_TEXT]
-        once = self._pass(text)
         if _PLAIN.fullmatch(text):
-            return once
+            return self._shortened(self._simplified(text))
+        once = self._pass(text)
         for _ in range(8):
             again = self._pass(once)
             if again == once:
@@ -84,19 +84,26 @@ class Normaliser:
         return once
 
     def _pass(self, text: str) -> str:
+        """Everything to be done once."""
         if not text.isascii():
-            text = self._simplified(unicodedata.normalize("NFKC", text).translate(_INVISIBLE)).lower()
-        else:
-            text = text.lower()
+            text = self._simplified(unicodedata.normalize("NFKC", text).translate(_INVISIBLE))
+        text = text.lower()
         if _MAY_HAVE_MARKS.search(text) or "http" in text:
             text = _UNWANTED_MARKS.sub(" ", text)
         text = _NOT_WORD.sub(" ", text).strip()
-        if not text.isascii():
-            if " " in text:
-                text = _NEEDLESS_SPACE.sub("", text)
-            text = text.translate(_PARTICLES) or text
-        text = _LONG_NUMBER.sub("", text).strip()
-        text = _REPEAT.sub(r"\1", text)
+        if " " in text and not text.isascii():
+            text = _NEEDLESS_SPACE.sub("", text)
+        return self._shortened(text)
+
+    def _shortened(self, text: str) -> str:
+        """Drop what says nothing from a text of letters, digits and spaces."""
+        if _PARTICLES.search(text):
+            text = _PARTICLES.sub("", text) or text
+        if not text.isalpha():
+            text = _LONG_NUMBER.sub("", text).strip()
+        if len(text) - len(set(text)) > 1:
+            # Only a text with a character three times over can hold a repeat.
+            text = _REPEAT.sub(r"\1", text)
         opening = _OPENING.match(text)
         if opening is not None:
             text = text[opening.end() :].strip() or text
