@@ -17,7 +17,7 @@ from app.domain.messages import Content, ContentType, EventKind
 from app.domain.orders import OrderView
 from app.domain.shops import ShopPolicy
 from app.domain.turns import Decision, DecisionKind, Escalation, NeedOrders, Turn, Utterance
-from app.intents import shipped_thresholds
+from app.intents.fusion import shipped_thresholds
 from app.intents.matcher import Matcher, Scope
 from app.pipeline.inbox import InboxItem
 from app.pipeline.platform_events import PlatformEvents
