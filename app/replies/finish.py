@@ -278,23 +278,26 @@ def _as_suggestions(
 
 def _remember_outcomes(situation: Situation, outcomes: Sequence[Outcome]) -> None:
     memory = situation.memory
-    answered = [
-        outcome for outcome in outcomes if outcome.applied is not None and outcome.kind is OutcomeKind.ANSWER
-    ]
-    real = [outcome for outcome in answered if not outcome.social]
-    if real:
-        entries = tuple((o.applied.entry_id, situation.now_ms) for o in real if o.applied is not None)
-        situation.remember(topic=real[-1].topic, answered=(*memory.answered, *entries)[-_KEPT_ANSWERS:])
-    settled = bool(real) or any(outcome.kind is OutcomeKind.ESCALATE for outcome in outcomes)
+    answered = memory.answered
+    topic: str | None = None
+    settled = False
+    for outcome in outcomes:
+        if outcome.kind is OutcomeKind.ESCALATE:
+            settled = True
+        elif outcome.kind is OutcomeKind.ANSWER and outcome.applied is not None and not outcome.social:
+            settled = True
+            topic = outcome.topic
+            answered = (*answered, (outcome.applied.entry_id, situation.now_ms))
+    if topic is not None:
+        situation.remember(topic=topic, answered=answered[-_KEPT_ANSWERS:])
     if settled:
-        for name, empty in (("offered", ()), ("order_choices", ()), ("unknown_streak", 0)):
-            if getattr(memory, name) and not situation.has_noted(name):
-                situation.remember(**{name: empty})
-        if memory.asked_entry is not None and not situation.has_noted("asked_entry"):
-            situation.remember(asked_entry=None)
-        if (
-            memory.order_misses
-            and not situation.has_noted("order_misses")
-            and situation.turn.orders is not None
-        ):
-            situation.remember(order_misses=0)
+        if memory.offered:
+            situation.forget(offered=())
+        if memory.order_choices:
+            situation.forget(order_choices=())
+        if memory.unknown_streak:
+            situation.forget(unknown_streak=0)
+        if memory.asked_entry is not None:
+            situation.forget(asked_entry=None)
+        if memory.order_misses and situation.turn.orders is not None:
+            situation.forget(order_misses=0)

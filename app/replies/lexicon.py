@@ -8,6 +8,7 @@ has none of them.
 from __future__ import annotations
 
 import re
+from operator import add
 
 __all__ = [
     "angry_emoji",
@@ -27,26 +28,31 @@ __all__ = [
 
 _CLAUSES = re.compile(r"[，,。.!！?？;；~～\s、…]+")
 
-_SIGNAL = re.compile(
-    r"12315|工商|市监|监管|消协|消费者协会|律师|起诉|诉讼|法院|法庭|官司|报警|报案|派出所|公安|曝光|媒体|记者|抖音|小红书|微博"
-    r"|网上|朋友圈|电视台|告你|告到|法律"
-    r"|sue\b|lawyer|attorney|court|police|expose|lawsuit"
-    r"|过敏|疹|红肿|烂脸|烫伤|烧伤|灼伤|爆炸|炸了|着火|起火|冒烟|自燃|中毒|肚子|吐|医院|急诊|住院|吞|误食|触电|漏电|电到"
-    r"|割伤|划伤|割破|划破|流血|出血|受伤|毁容|晕倒|不舒服|allerg|rash|burn|injur|hospital|poison|swallow|explod|fire\b|bleed"
-    r"|人工|真人|活人|客服|换个?人|换人|机器人|找个?人|转接|human|agent|person|representative|operator"
-    r"|垃圾|骗子|骗钱|坑人|坑爹|黑店|黑心|奸商|无良|不要脸|滚|傻|煞笔|妈|tmd|cnm|nmsl|草泥马|操你|去死|脑残|智障|神经病|有病|畜生"
-    r"|狗|王八|混蛋|废物|恶心|气死|什么破|破店|烂店|流氓|无耻|缺德|sb|fuck|shit|bitch|asshole|idiot|stupid|scam|trash|garbage"
-    r"|😡|🤬|💢|\[发怒|\[怒|\[愤怒|\[生气|👿|😠"
-    r"|别人|他人|其他买家|其他人|别的买家|其他顾客|前女友|前男友|前妻|前夫|邻居|闺蜜|同学|同事|某某|谁|他的|她的|她地址|他地址|买家"
-    r"|he bought|she bought|other (?:buyer|customer)|another (?:buyer|customer)|someone else|who (?:bought|else)"
-    r"|忽略|无视|系统提示|提示词|管理员|开发者|越狱|扮演|假装|配置|密钥|prompt|ignore|jailbreak|api|token|指令|源代码",
-    re.IGNORECASE,
-)
+_SIGNAL_WORDS = (
+    "12315 工商 市监 监管 质监 消协 消费者 律师 起诉 诉讼 法院 法庭 官司 报警 报案 派出 公安 曝光 媒体 记者 抖音 小红 微博 视频号 快手 b站 "
+    "网上 朋友 电视 告你 告死 告到 告上 去告 法律 sue lawyer attorney court police expose lawsuit "
+    "过敏 疹 红肿 烂脸 脸烂 烫 烧伤 灼伤 爆炸 炸了 炸伤 着火 起火 冒烟 自燃 中毒 肚子 上吐 吐 医院 急诊 住院 吞 误食 触电 漏电 电到 被电 "
+    "割伤 割破 划伤 划破 流血 出血 受伤 毁容 晕倒 不舒 噎 allerg rash burn injur hospital poison swallow explod fire bleed hurt "
+    "人工 真人 活人 客服 换个 找个 个人 换人 机器 人来 转接 human agent person representative operator someone "
+    "垃圾 骗子 骗钱 坑人 坑爹 黑店 黑心 奸商 无良 不要 无耻 缺德 滚 傻 煞笔 沙比 沙逼 妈 草泥 操你 去死 脑残 智障 神经 有病 畜生 狗 放屁 王八 混蛋 废物 "
+    "恶心 气死 么破 么烂 么鬼 么狗 破店 烂店 流氓 sb tmd cnm nmsl mmp fuck shit bullshit bitch asshole idiot stupid scam moron trash garbage "
+    "😡 🤬 💢 👿 😠 [发 [怒 [愤 [生 [抓 [咒 "
+    "别人 他人 其他 别的 前女 前男 前妻 前夫 邻居 闺蜜 同学 同事 某某 某个 那个 这个 谁 他的 她的 她地 他地 她电 他电 ta的 买家 有哪 他买 她买 "
+    "bought buyer customer other his her who "
+    "忽略 无视 忘记 忘掉 跳过 系统 提示 管理 开发 越狱 扮演 假装 配置 密钥 后台 现在 模式 prompt ignore disregard forget jailbreak reveal developer you"
+).split()
+_SIGNAL_PAIRS = frozenset(word[:2] for word in _SIGNAL_WORDS if len(word) > 1)
+_SIGNAL_CHARS = frozenset(word for word in _SIGNAL_WORDS if len(word) == 1)
 
 
 def has_signal(text: str) -> bool:
-    """Whether any detector below could have something to say about a text. False lets all of them be skipped."""
-    return _SIGNAL.search(text) is not None
+    """Whether any detector below could have something to say about a text. False lets all of them be skipped.
+
+    Every pattern below contains one of the signal words; a set of their first two characters is many times faster to
+    look through than the patterns themselves.
+    """
+    low = text.lower()
+    return not _SIGNAL_PAIRS.isdisjoint(map(add, low, low[1:])) or not _SIGNAL_CHARS.isdisjoint(low)
 
 
 # E1 ------------------------------------------------------------------------------------------------------------

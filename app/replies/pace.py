@@ -31,16 +31,20 @@ class Repeat(StrEnum):
 
 def note_text(situation: Situation) -> Repeat:
     """Remember this turn's text and return whether it came before: again within the window, or for the third time."""
-    key = "\n".join(
-        utterance.understanding.normalised or utterance.content.text
-        for utterance in situation.turn.utterances
-        if utterance.understanding is not None
-    )[:_LONGEST_KEY]
+    spoken = [
+        one.understanding.normalised or one.content.text
+        for one in situation.turn.utterances
+        if one.understanding is not None
+    ]
+    key = (spoken[0] if len(spoken) == 1 else "\n".join(spoken))[:_LONGEST_KEY]
     if not key:
         return Repeat.NEW
     now = situation.now_ms
     recent = situation.memory.recent
-    before = next((seen for seen in recent if seen.text == key), None)
+    before: RecentText | None = None
+    for seen in recent:
+        if seen.text == key:
+            before = seen
     times = before.times + 1 if before is not None else 1
     others = tuple(seen for seen in recent if seen is not before)
     situation.remember(recent=(*others[-(_KEPT - 1) :], RecentText(key, now, times)))
@@ -53,7 +57,7 @@ def note_text(situation: Situation) -> Repeat:
 
 def is_looping(situation: Situation) -> bool:
     """Whether the bot has taken as many automatic turns in the last minute as the shop allows; 0 allows any number."""
-    limit = situation.shop.loop_guard
+    limit = min(situation.shop.loop_guard, _MOST_TURNS)
     sent = situation.memory.automatic_ms
     if limit <= 0 or len(sent) < limit:
         return False
@@ -63,12 +67,8 @@ def is_looping(situation: Situation) -> bool:
 
 def note_automatic(situation: Situation) -> None:
     """Count this turn as an automatic one."""
-    limit = situation.shop.loop_guard
+    limit = min(situation.shop.loop_guard, _MOST_TURNS)
     if limit > 0:
-        kept = min(limit, _MOST_TURNS)
-        situation.remember(
-            automatic_ms=(
-                *situation.memory.automatic_ms[-(kept - 1) or len(situation.memory.automatic_ms) :],
-                situation.now_ms,
-            )
-        )
+        # One fewer than the limit, so that with this turn there are as many as the guard has to see.
+        kept = situation.memory.automatic_ms[-(limit - 1) :] if limit > 1 else ()
+        situation.remember(automatic_ms=(*kept, situation.now_ms))

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from app.core.clock import from_rfc3339, to_datetime
 from app.domain.shops import HoursSpan, ShopPolicy
-from app.replies.slots import Table, clean
+from app.replies.slots import LazyTable, Table, clean
 
 __all__ = [
     "case_slots",
@@ -118,21 +118,21 @@ def _spans_text(spans: Sequence[HoursSpan]) -> str:
     return "、".join(str(span) for span in spans)
 
 
-def shop_slots(shop: ShopPolicy, language: str = "zh") -> Table:
-    """Return ``shop.*``."""
-    slots = cast("Table", clean(shop.facts) or Table())
-    slots.pop("catalog", None)
-    slots.pop("promos", None)
-    slots["name"] = shop.name
-    slots["bot_name"] = shop.bot_name
-    slots["bulk_qty"] = shop.bulk_qty
-    slots["return_window_days"] = shop.return_window_days
-    slots["quality_window_hours"] = shop.quality_window_hours
-    if (hours := hours_text(shop, language)) is not None:
-        slots["hours"] = hours
-    else:
-        slots.pop("hours", None)
-    return slots
+def shop_slots(shop: ShopPolicy, language: str = "zh", hours: str | None = None) -> LazyTable:
+    """Return ``shop.*``; ``hours`` instead of all groups' hours, where only one group is meant."""
+    return LazyTable(
+        shop.facts,
+        {
+            "catalog": None,
+            "promos": None,
+            "name": shop.name,
+            "bot_name": shop.bot_name,
+            "bulk_qty": shop.bulk_qty,
+            "return_window_days": shop.return_window_days,
+            "quality_window_hours": shop.quality_window_hours,
+            "hours": hours or (hours_text(shop, language) if shop.hours else None),
+        },
+    )
 
 
 def running_promo(shop: ShopPolicy, now_ms: int) -> Mapping[str, Any] | None:
@@ -200,12 +200,9 @@ def only_product(shop: ShopPolicy) -> Mapping[str, Any] | None:
     return catalogue[0] if len(catalogue) == 1 else None
 
 
-def product_slots(product: Mapping[str, Any] | None) -> Table | None:
+def product_slots(product: Mapping[str, Any] | None) -> LazyTable | None:
     """Return ``product.*`` of a catalogue product."""
-    if product is None:
-        return None
-    slots = clean({key: value for key, value in product.items() if key != "stock"})
-    return cast("Table | None", slots)
+    return LazyTable(product, {"stock": None}) if product is not None else None
 
 
 def stock_slots(product: Mapping[str, Any] | None, text: str) -> Table | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from app.domain.conversations import ConversationState, Memory
@@ -83,9 +84,10 @@ class Situation:
         """Return a field of memory as it will be after this turn."""
         return self._changes[name] if name in self._changes else getattr(self.memory, name)
 
-    def has_noted(self, name: str) -> bool:
-        """Whether this turn has already noted a field of memory."""
-        return name in self._changes
+    def forget(self, **empty: Any) -> None:
+        """Note fields as empty, unless this turn has noted something for them."""
+        for name, value in empty.items():
+            self._changes.setdefault(name, value)
 
     def memory_after(self) -> Memory:
         """Return the memory with all that was noted."""
@@ -100,9 +102,7 @@ class Situation:
             MissingFact: a slot of it has no value.
         """
         source = self.texts.get(text_id, self.language, self.turn.texts)
-        facts: Mapping[str, Any] = self.facts(None)
-        if extra is not None:
-            facts = _Layered(extra, facts)
+        facts = _Layered(extra, self.facts(None)) if extra is not None else None
         return Saying(self.render(source, facts), source, text_id, generic)
 
     def say_first(self, *text_ids: str, generic: bool = False) -> Saying:
@@ -121,9 +121,11 @@ class Situation:
             MissingFact: a slot has no value.
             OrdersWanted: it names the order and the orders haven't been looked up.
         """
-        return self.templates.render(
-            source, self.facts(topic) if facts is None else facts, self.shop.tz
-        ).strip()
+        if self.templates.is_static(source):
+            return source.strip()
+        if facts is None:
+            facts = self.facts(topic)
+        return self.templates.render(source, facts, self.shop.tz).strip()
 
     # Facts -------------------------------------------------------------------------------------------------
 
@@ -236,32 +238,16 @@ class Situation:
         """Return what templates see when they answer a question of this topic."""
         facts = self._facts.get(topic)
         if facts is None:
-            facts = self._facts[topic] = Facts(self._builders(topic))
+            facts = self._facts[topic] = Facts(partial(_build, self, topic), _BUILDERS.keys())
         return facts
 
-    def _builders(self, topic: str | None) -> dict[str, Any]:
-        shop, cases = self.shop, self.turn.open_cases
-        return {
-            "shop": lambda: shopfacts.shop_slots(shop, self.language),
-            "promo": lambda: shopfacts.promo_slots(shop, self.now_ms),
-            "product": lambda: shopfacts.product_slots(self.product()),
-            "stock": lambda: shopfacts.stock_slots(self.product(), self.text),
-            "order": lambda: self._order_slots(topic),
-            "buyer": self._buyer_slots,
-            "case": lambda: shopfacts.case_slots(cases, self.remembered("order_id")),
-            "return": lambda: shopfacts.return_slots(shop, cases),
-            "invoice": lambda: shopfacts.invoice_slots(cases),
-            "agent": lambda: Table(no=shop.bot_name),
-            "warranty": lambda: shopfacts.warranty_slots(shop, self.product()),
-            "courier": lambda: _optional("quote", shop.facts.get("courier_quote")),
-            "queue": lambda: _optional("position", None),
-        }
-
-    def _order_slots(self, topic: str | None) -> Table | None:
+    def order_slots(self, topic: str | None) -> Table | None:
+        """Return ``order.*`` of the order in question."""
         order = self.pick(topic).order
         return order_slots(order.doc) if order is not None else None
 
-    def _buyer_slots(self) -> Table | None:
+    def buyer_slots(self) -> Table | None:
+        """Return ``buyer.*``."""
         slots = Table()
         if (tier := clean(self.tier)) is not None:
             slots["tier"] = tier
@@ -300,6 +286,29 @@ class _Layered(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len({*self._over, *self._below})
+
+
+_Builder = Callable[["Situation", str | None], Mapping[str, Any] | None]
+
+_BUILDERS: Mapping[str, _Builder] = {
+    "shop": lambda at, _: shopfacts.shop_slots(at.shop, at.language),
+    "promo": lambda at, _: shopfacts.promo_slots(at.shop, at.now_ms),
+    "product": lambda at, _: shopfacts.product_slots(at.product()),
+    "stock": lambda at, _: shopfacts.stock_slots(at.product(), at.text),
+    "order": lambda at, topic: at.order_slots(topic),
+    "buyer": lambda at, _: at.buyer_slots(),
+    "case": lambda at, _: shopfacts.case_slots(at.turn.open_cases, at.remembered("order_id")),
+    "return": lambda at, _: shopfacts.return_slots(at.shop, at.turn.open_cases),
+    "invoice": lambda at, _: shopfacts.invoice_slots(at.turn.open_cases),
+    "agent": lambda at, _: Table(no=at.shop.bot_name),
+    "warranty": lambda at, _: shopfacts.warranty_slots(at.shop, at.product()),
+    "courier": lambda at, _: _optional("quote", at.shop.facts.get("courier_quote")),
+}
+
+
+def _build(situation: Situation, topic: str | None, root: str) -> Mapping[str, Any] | None:
+    """Return one root of the facts that templates see."""
+    return _BUILDERS[root](situation, topic)
 
 
 def _optional(name: str, value: object) -> Table | None:

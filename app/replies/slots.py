@@ -7,10 +7,20 @@ list all count as unknown. Values of another person, or unmasked personal data, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-__all__ = ["KNOWN_SLOTS", "Facts", "Listing", "Table", "clean", "is_known_slot", "mask_phones", "order_slots"]
+__all__ = [
+    "KNOWN_SLOTS",
+    "Facts",
+    "LazyTable",
+    "Listing",
+    "Table",
+    "clean",
+    "is_known_slot",
+    "mask_phones",
+    "order_slots",
+]
 
 KNOWN_SLOTS: frozenset[str] = frozenset(
     """
@@ -128,33 +138,59 @@ def clean(value: Any) -> Any:
     return value
 
 
+class LazyTable(Mapping[str, Any]):
+    """A large table of which a sentence names one or two values: each is cleaned when it is named.
+
+    ``over`` goes before the table's own values; a None in it hides them.
+    """
+
+    __slots__ = ("_over", "_table")
+
+    def __init__(self, table: Mapping[str, Any], over: Mapping[str, Any]) -> None:
+        self._table = table
+        self._over = over
+
+    def __getitem__(self, name: str) -> Any:
+        value = clean(self._over[name] if name in self._over else self._table[name])
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._table, **self._over})
+
+    def __len__(self) -> int:
+        return len({**self._table, **self._over})
+
+
 class Facts(Mapping[str, Any]):
     """What a template sees: each root (``shop``, ``order`` …) is built the first time it is named.
 
     A root without any value is not there at all, so that naming it counts as a missing fact.
     """
 
-    __slots__ = ("_builders", "_built")
+    __slots__ = ("_build", "_built", "_roots")
 
-    def __init__(self, builders: Mapping[str, Callable[[], Mapping[str, Any] | None]]) -> None:
-        """Take the builders by root; each returns a cleaned mapping or None."""
-        self._builders = builders
+    def __init__(self, build: Callable[[str], Mapping[str, Any] | None], roots: Collection[str]) -> None:
+        """Take what builds a root (a cleaned mapping, None when nothing is known), and the names of all roots."""
+        self._build = build
+        self._roots = roots
         self._built: dict[str, Mapping[str, Any]] = {}
 
     def __getitem__(self, root: str) -> Mapping[str, Any]:
         built = self._built.get(root)
         if built is None:
-            built = self._builders[root]()
+            built = self._build(root)
             if built is None:
                 raise KeyError(root)
             self._built[root] = built
         return built
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._builders)
+        return iter(self._roots)
 
     def __len__(self) -> int:
-        return len(self._builders)
+        return len(self._roots)
 
 
 def order_slots(doc: Mapping[str, Any]) -> Table | None:

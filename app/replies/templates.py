@@ -127,11 +127,9 @@ def _join(value: object, separator: str = "、") -> str:
         raise MissingFact(str(value.name))
     if isinstance(value, str):
         return value
-    if isinstance(value, Mapping):
-        return str(value)
-    if isinstance(value, Sequence):
+    if isinstance(value, list | tuple):
         return separator.join(str(item) for item in cast("Sequence[object]", value))
-    return str(value)
+    return str(cast("object", value))
 
 
 def _environment(zone: tzinfo) -> Environment:
@@ -185,9 +183,9 @@ class _Compiled:
 
 
 def _require(facts: Mapping[str, Any], path: tuple[str | int, ...]) -> None:
-    value: Any = facts
+    value = cast("Any", facts)
     for segment in path:
-        if segment == "size" and not isinstance(value, Mapping):
+        if segment == "size" and not isinstance(value, dict):
             return
         try:
             value = value[segment]

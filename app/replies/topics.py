@@ -6,6 +6,8 @@ Source: the knowledge outline (modes, policies) and the domain rules, E1–E19.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 __all__ = [
     "ADVERTISING_TOPICS",
     "AFTERSALE_PREFIXES",
@@ -91,6 +93,7 @@ _STAGES = (
 )
 
 
+@lru_cache(maxsize=4096)
 def stage_after(topic: str) -> str | None:
     """Return the conversation stage a topic leads to, or None when it leads nowhere new.
 

@@ -75,6 +75,5 @@ def _hours(situation: Situation, group: str) -> Saying:
         if other != group
     )
     hours = "、".join(str(span) for span in shop.hours.get(group, ()))
-    slots = shopfacts.shop_slots(shop, situation.language)
-    slots["hours"] = hours
+    slots = shopfacts.shop_slots(shop, situation.language, hours)
     return situation.say("group_closed" if others_on_duty else "off_hours", extra={"shop": slots})

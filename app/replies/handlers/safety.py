@@ -18,9 +18,12 @@ from app.replies.situation import Situation
 __all__ = ["fired_rules", "rule_outcome", "speaks_to_assistant"]
 
 # Buyers also write Traditional characters; these are the ones the lexicon's words are made of.
+_TRADITIONAL = frozenset(
+    "轉訴報師體記發騙氣爛過腫燙傷著個換說機別買誰電話號統詞規則醫監協會請見這還給寫訂單們無惡噁臉廢壞態處務係聯絡嗎麼沒來為開現從員輸裝鑰質慣訟視網東樣滾親問題實邊"
+)
 _SIMPLIFIED = str.maketrans(
-    "轉訴報師體記發騙氣爛過腫燙傷著個換說機別買誰電話號統詞規則醫監協會請見這還給寫訂單們無惡噁臉廢壞態處務係聯絡嗎麼沒來為開現從員輸裝鑰質慣訟視網東樣滾垃圾親問題實邊",
-    "转诉报师体记发骗气烂过肿烫伤着个换说机别买谁电话号统词规则医监协会请见这还给写订单们无恶恶脸废坏态处务系联络吗么没来为开现从员输装钥质惯讼视网东样滚垃圾亲问题实边",
+    "轉訴報師體記發騙氣爛過腫燙傷著個換說機別買誰電話號統詞規則醫監協會請見這還給寫訂單們無惡噁臉廢壞態處務係聯絡嗎麼沒來為開現從員輸裝鑰質慣訟視網東樣滾親問題實邊",
+    "转诉报师体记发骗气烂过肿烫伤着个换说机别买谁电话号统词规则医监协会请见这还给写订单们无恶恶脸废坏态处务系联络吗么没来为开现从员输装钥质惯讼视网东样滚亲问题实边",
 )
 
 
@@ -36,9 +39,10 @@ def fired_rules(situation: Situation, best_topics: Sequence[str]) -> list[Rule]:
         for rule_id in ("E1", "E2", "E3", "E4", "E10", "E11"):
             if not RULE[rule_id].topics.isdisjoint(best_topics):
                 fired.add(rule_id)
-    text = situation.text
-    if text and (lexicon.has_signal(text) or lexicon.has_signal(text.translate(_SIMPLIFIED))):
-        plain = text.translate(_SIMPLIFIED)
+    plain = situation.text
+    if not _TRADITIONAL.isdisjoint(plain):
+        plain = plain.translate(_SIMPLIFIED)
+    if plain and lexicon.has_signal(plain):
         if lexicon.is_threat(plain):
             fired.add("E1")
         if lexicon.reports_injury(plain):
@@ -51,7 +55,7 @@ def fired_rules(situation: Situation, best_topics: Sequence[str]) -> list[Rule]:
             fired.add("E10")
         if lexicon.injection_spans(plain):
             fired.add("E11")
-    return [rule for rule in RULE.values() if rule.id in fired]
+    return [rule for rule in RULE.values() if rule.id in fired] if fired else []
 
 
 def speaks_to_assistant(match: Match) -> bool:
