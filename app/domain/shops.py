@@ -47,7 +47,8 @@ class ShopPolicy:
     """One shop's settings, parsed and with defaults filled in.
 
     ``facts`` holds the rest of the shop object (courier, promos, catalogue …), which templates see as ``shop.*``.
-    Lengths in seconds unless their name says otherwise; ``answer_at`` and ``ask_at`` None: as fitted.
+    Lengths in seconds unless their name says otherwise; ``answer_at`` and ``ask_at`` None: as fitted. ``welcome`` None: the
+    built-in text; empty: none.
     """
 
     id: str

@@ -64,7 +64,8 @@ def parse_shop(
     values |= {
         "name": checked.get("name") or shop_id,
         "mode": ShopMode(checked.get("mode", "auto")),
-        "welcome": checked.get("welcome") or None,
+        # An empty welcome is a choice (none); only an unset one means the built-in text.
+        "welcome": checked.get("welcome"),
         "off_hours": checked.get("off_hours") or None,
         "hours": {
             group: tuple(HoursSpan(*parse_span(span)) for span in spans)

@@ -24,6 +24,7 @@ _MAX_LIST = 200
 _MAX_MONEY_DIGITS = 24
 _WHOLE_UNITS = frozenset({"JPY", "KRW", "VND", "CLP", "ISK", "UGX", "XAF", "XOF"})
 _REFUND_KINDS = frozenset({"refund_only", "return_refund", "exchange"})
+_STATUSES = frozenset(status.value for status in OrderStatus)
 _TIMES = ("created_at", "paid_at", "promised_ship_at", "shipped_at", "delivered_at")
 
 
@@ -41,7 +42,7 @@ def parse_order(
     """
     order_id = _identifier(document.get("order_id"))
     status = document.get("status")
-    if not order_id or not isinstance(status, str) or status not in OrderStatus:
+    if not order_id or not isinstance(status, str) or status not in _STATUSES:
         return None
     currency = _text(document.get("currency")) or "CNY"
     times = {name: _instant(document.get(name)) for name in _TIMES}

@@ -74,8 +74,9 @@ def test_settings_typed_on_a_command_line_are_read() -> None:
     assert shop.hours["presale"] == (HoursSpan(540, 1080),)
 
 
-def test_an_empty_welcome_means_none() -> None:
-    assert parse_shop("s1", {"welcome": ""}).welcome is None
+def test_an_empty_welcome_means_none_and_an_unset_one_the_built_in_text() -> None:
+    assert parse_shop("s1", {"welcome": ""}).welcome == ""
+    assert parse_shop("s1", {}).welcome is None
 
 
 @pytest.mark.parametrize(
