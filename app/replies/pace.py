@@ -31,12 +31,8 @@ class Repeat(StrEnum):
 
 def note_text(situation: Situation) -> Repeat:
     """Remember this turn's text and return whether it came before: again within the window, or for the third time."""
-    spoken = [
-        one.understanding.normalised or one.content.text
-        for one in situation.turn.utterances
-        if one.understanding is not None
-    ]
-    key = (spoken[0] if len(spoken) == 1 else "\n".join(spoken))[:_LONGEST_KEY]
+    # The text as written: normalising would make one of two order numbers.
+    key = situation.text[:_LONGEST_KEY].strip(" \n,，.。!！?？~～").lower()
     if not key:
         return Repeat.NEW
     now = situation.now_ms

@@ -129,7 +129,7 @@ def _join(value: object, separator: str = "、") -> str:
         return value
     if isinstance(value, list | tuple):
         return separator.join(str(item) for item in cast("Sequence[object]", value))
-    return str(cast("object", value))
+    return str(value)
 
 
 def _environment(zone: tzinfo) -> Environment:
@@ -183,12 +183,12 @@ class _Compiled:
 
 
 def _require(facts: Mapping[str, Any], path: tuple[str | int, ...]) -> None:
-    value = cast("Any", facts)
+    value: object = facts
     for segment in path:
         if segment == "size" and not isinstance(value, dict):
             return
         try:
-            value = value[segment]
+            value = cast("Any", value)[segment]
         except (KeyError, IndexError, TypeError) as bad:
             raise MissingFact(".".join(map(str, path))) from bad
 
