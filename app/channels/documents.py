@@ -145,8 +145,13 @@ def _decode(body: bytes, content_type: str) -> str | None:
             return body.decode(codec).removeprefix("\ufeff")
         except UnicodeDecodeError:
             return None
-    text = body.decode(codec, "replace")
-    return None if "\x00" in text or _looks_like_gbk(body, text) else text
+    if b"\x00" in body:
+        return None
+    try:
+        return body.decode(codec)
+    except UnicodeDecodeError:
+        text = body.decode(codec, "replace")
+        return None if _looks_like_gbk(body, text) else text
 
 
 def _looks_like_gbk(body: bytes, text: str) -> bool:
