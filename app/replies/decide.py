@@ -276,6 +276,8 @@ class ReplyPolicy:
         """Return the question back for matches in the middle band, or the not-understood outcome; None: no question."""
         if not matches:
             return None
+        if (stranger := unknown.somebody_elses_order(situation)) is not None:
+            return stranger
         asking = [match for match in matches if match.band is Band.ASK]
         if asking and not situation.held:
             memory = situation.memory

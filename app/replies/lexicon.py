@@ -33,7 +33,7 @@ _SIGNAL_WORDS = (
     "网上 朋友 电视 告你 告死 告到 告上 去告 法律 sue lawyer attorney court police expose lawsuit "
     "过敏 疹 红肿 烂脸 脸烂 烫 烧伤 灼伤 爆炸 炸了 炸伤 着火 起火 冒烟 自燃 中毒 肚子 上吐 吐 医院 急诊 住院 吞 误食 触电 漏电 电到 被电 "
     "割伤 割破 划伤 划破 流血 出血 受伤 毁容 晕倒 不舒 噎 allerg rash burn injur hospital poison swallow explod fire bleed hurt "
-    "人工 真人 活人 客服 换个 找个 个人 换人 机器 人来 转接 human agent person representative operator someone "
+    "人工 真人 活人 客服 换个 找个 找人 个人 换人 机器 人来 转接 human agent person representative operator someone "
     "垃圾 骗子 骗钱 坑人 坑爹 黑店 黑心 奸商 无良 不要 无耻 缺德 滚 傻 煞笔 沙比 沙逼 妈 草泥 操你 去死 脑残 智障 神经 有病 畜生 狗 放屁 王八 混蛋 废物 "
     "恶心 气死 么破 么烂 么鬼 么狗 破店 烂店 流氓 sb tmd cnm nmsl mmp fuck shit bullshit bitch asshole idiot stupid scam moron trash garbage "
     "😡 🤬 💢 👿 😠 [发 [怒 [愤 [生 [抓 [咒 "
@@ -113,7 +113,7 @@ _ONLY_ASKS = re.compile(
 def reports_injury(text: str) -> bool:
     """Whether a text says that somebody was harmed or something is on fire (rule E2); a question before use isn't one."""
     return any(
-        _HARM.search(clause) and not _ONLY_ASKS.search(clause) for clause in _CLAUSES.split(text) if clause
+        _HARM.search(clause) and not _ONLY_ASKS.search(clause) for clause in _split_softly(text) if clause
     )
 
 
@@ -154,7 +154,7 @@ def _split_softly(text: str) -> list[str]:
 
 _INSULT = re.compile(
     r"垃圾(?!桶|袋|分类|处理|箱|车|篓|短信|铲|筐|站|房|斗)|(?<!是不是)(?<!不是)(?<!会是)(?<!别是)(?<!遇到)(?<!碰到)骗子(?!吧|吗|多)|骗钱的?|坑人|坑爹|黑店|黑心(?!棉)|奸商|无良|不要脸|无耻|缺德"
-    r"|(?<![翻打摇])滚(?:蛋|开|出去|犊子|远点|吧$|$|[!！。,，~])|傻[逼比bBＢ叉X]|煞笔|沙[比逼]|(?:你|他|她|去)妈(?:的|逼|了个|$)|妈的|草泥马|操你|去死(?!皮)|脑残|智障(?!碍)|神经病|(?:你们?|都|是)?有病(?:吧|啊|是)|畜生"
+    r"|(?<![翻打摇])滚(?:蛋|开|出去|犊子|远点|吧$|$|[!！。,，~])|傻[逼比bBＢ叉X]|煞笔|沙[比逼]|(?:你|他|她|去)妈(?:逼|了个|$)|(?:你|他|去)妈的(?!生日|礼物|衣服|手机|订单|号|地址)|^妈的(?!生日|礼物|衣服|手机|订单|号|地址)|草泥马|操你|去死(?!皮)|脑残|智障(?!碍)|神经病|(?:你们?|都|是)?有病(?:吧|啊|是)|畜生"
     r"|狗(?:屁|日的|东西|店|商家|客服)|放屁|王八|混蛋|废物(?!利用)|(?:太|真|好|很)恶心|恶心(?:死|透|人|我了)|气死(?:我|人|了)|什么(?:破|烂|鬼|狗屁)(?:店|东西|玩意|客服|服务|质量|快递|态度|公司|商家)|(?:破|烂)店|流氓"
     r"|(?<![a-z])(?:sb|tmd|cnm|nmsl|mmp)(?![a-z])"
     r"|\b(?:fuck|fucking|shit|bullshit|bitch|asshole|idiots?|stupid|scammers?|scam|moron)\b|\b(?:garbage|trash) (?:shop|store|service|company)\b",
