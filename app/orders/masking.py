@@ -29,9 +29,9 @@ def mask_phone(phone: str) -> str:
     if "*" in phone:
         return phone
     digits = "".join(_DIGITS.findall(phone))
-    if len(digits) > 11:
-        # A country code in front says nothing about the person, and nothing to the buyer.
-        digits = digits[-11:]
+    if len(digits) == 13:
+        # 86 in front of a mobile number says nothing about the person, and nothing to the buyer.
+        digits = digits.removeprefix("86")
     if len(digits) < 8:
         return "****" if digits else ""
     return f"{digits[:3]}****{digits[-4:]}"

@@ -197,11 +197,9 @@ def _money(value: Any, currency: str) -> str | None:
         return None
     if not amount.is_finite() or abs(amount.adjusted()) > _MAX_MONEY_DIGITS:
         return None
-    exponent = amount.as_tuple().exponent
-    if isinstance(value, str):
-        return format(amount, "f")
-    if currency not in _WHOLE_UNITS and isinstance(exponent, int) and exponent > -2:
-        amount = amount.quantize(Decimal("0.01"))
+    if not isinstance(value, str):
+        # A number has lost its zeros, or gained a binary fraction's digits.
+        amount = amount.quantize(Decimal(1) if currency in _WHOLE_UNITS else Decimal("0.01"))
     return format(amount, "f")
 
 
