@@ -27,7 +27,7 @@ from app.intents.grams import JOINT
 from app.intents.normalise import Normaliser, is_social, language_of
 from app.intents.signs import undoes
 
-__all__ = ["VETOED", "Matcher", "Scope", "build_matcher", "joined", "shipped_thresholds"]
+__all__ = ["VETOED", "Matcher", "Scope", "build_matcher", "is_vetoed", "joined", "shipped_thresholds"]
 
 _SHOWN: Final = 3
 _CACHED: Final = 4_096
@@ -184,10 +184,8 @@ class Matcher:
             for at in order
         )
         confidence = ranked[0].score
-        if undone := undoes(whole):
-            best = index.phrasings[hits.found[order[0]].variant].normalised
-            if not undone <= undoes(best):
-                confidence *= VETOED
+        if is_vetoed(whole, index.phrasings[hits.found[order[0]].variant].normalised):
+            confidence *= VETOED
         return ranked, confidence
 
     def _excluded(self, scope: Scope) -> frozenset[int]:
@@ -208,6 +206,17 @@ class Matcher:
         allowed = np.ones(len(self._snapshot.entries), dtype=np.bool_)
         allowed[list(excluded)] = False
         return allowed
+
+
+def is_vetoed(text: str, phrasing: str) -> bool:
+    """Whether a normalised text can't mean its nearest phrasing, however alike they look.
+
+    That is when it undoes what the phrasing asks for, or when the phrasing is mere courtesy and the text says more.
+    """
+    undone = undoes(text)
+    if undone and not undone <= undoes(phrasing):
+        return True
+    return len(text) - len(phrasing) > 2 and is_social(phrasing) and not is_social(text)
 
 
 def build_matcher(snapshot: Snapshot) -> Matcher:

@@ -36,7 +36,8 @@ _OPENING = re.compile(
 )
 _CLOSING = re.compile(r"(?<=..)(?:谢谢|多谢|感谢|谢)(?:[你您了]*)$")
 _PLAIN = re.compile(r"[一-鿿a-z0-9]*")
-_INVISIBLE: Final = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0xAD])
+# Characters of no width, and marks stacked on letters.
+_INVISIBLE: Final = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0xAD, *range(0x300, 0x370)])
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CHINESE = re.compile("[㐀-鿿豈-\ufaff\U00020000-\U0003ffff]")
 _LATIN = re.compile(r"[a-zA-ZÀ-ɏ]")
@@ -46,7 +47,7 @@ _SOCIAL = re.compile(
     r"|早上好|上午好|中午好|下午好|晚上好|早安|晚安|早|亲|老板|请问|请问一下|想问一下|我想问一下|问一下"
     r"|谢谢|多谢|感谢|谢|非常感谢|十分感谢|太感谢|万分感谢|麻烦[你您]|麻烦|辛苦|辛苦[你您]|thanks|thx|thank you|3q"
     r"|好的|好滴|好哒|好吧|好嘞|好|嗯嗯|嗯|恩恩|恩|哦|噢|呵呵|哈哈|嘿嘿|行吧|行|ok|okay|okk|可以的|知道|明白|收到|了解|清楚|晓得"
-    r"|再见|拜拜|拜|bye|没事|没关系|不客气|不好意思|[你您]|了|的|啊|吧| )+"
+    r"|再见|拜拜|拜|bye|没事|没关系|不客气|不好意思|[你您们]|那|先|就这样|了|的|啊|吧|，| )+"
 )
 
 

@@ -13,8 +13,7 @@ __all__ = ["SIGNS", "signs_of", "undoes"]
 _PATTERNS: Final = (
     (
         "question",
-        r"[吗么嘛]|什么|怎么|怎样|咋|多少|几|哪|谁|为何|为啥|如何|是否|能否|可否|多久|多大|多长|有没|(.)不\1|没$|不$"
-        r"|\b(?:how|what|when|where|why|which|who|can|could|do|does|is|are|may|will)\b",
+        r"[吗么嘛]|什么|怎么|怎样|咋|多少|几|哪|谁|为何|为啥|如何|是否|能否|可否|多久|多大|多长|有没|(.)不\1|没$|不$|\b(?:how|what|when|where|why|which|who|can|could|do|does|is|are|may|will)\b",
     ),
     (
         "request",
@@ -39,8 +38,16 @@ _UNDONE = re.compile(
 )
 _WITHDRAWN = re.compile(
     r"(?:取消|撤销|撤回|撤掉|关闭)(?:了|掉|我的|这个|一下|上次的){0,2}(退款|退货|退换货|换货|售后|投诉|申请|维修|取件)"
+    r"|(退款|退货|换货|售后|投诉|申请)(?:就|先|也)?(?:不要|不用|不需要|取消|撤销)了"
 )
-_OPEN = re.compile(r"怎么|为什么|为啥|凭什么|咋|吗|么|能不能|可不可|是不是|不给|会不会|不了|不能|(.)不\1")
+_DONE = re.compile(
+    r"(?:已经?|刚刚?才?|现在就?|[你您]们?(?:刚才|之前)?说)[^没不未]{0,4}?"
+    r"(取消|申请|提交|评价|好评|退货|退款|拒收|修改|改|换|联系|确认)"
+    r"|我(取消|申请|提交)[^没不未]{0,4}了"
+)
+_OPEN = re.compile(
+    r"怎么|为什么|为啥|凭什么|咋|吗|么|嘛|能不能|可不可|是不是|不给|会不会|不了|不能|多久|几|什么|哪|没|(.)不\1"
+)
 
 
 def signs_of(text: str) -> tuple[float, ...]:
@@ -49,7 +56,11 @@ def signs_of(text: str) -> tuple[float, ...]:
 
 
 def undoes(text: str) -> frozenset[str]:
-    """Return the acts that a normalised text says are not, or no longer, wanted; empty for nearly every text."""
+    """Return the acts that a normalised text doesn't ask for although it names them; empty for nearly every text.
+
+    That is: acts not, or no longer, wanted (``不用退了``), taken back (``取消退款``), or reported as done
+    (``已经申请退款了``). A phrasing fits such a text only when it undoes the same acts.
+    """
     acts: set[str] = set()
     if "不" in text or "别" in text or "无需" in text or "甭" in text:
         found = _UNDONE.search(text)
@@ -57,5 +68,8 @@ def undoes(text: str) -> frozenset[str]:
             acts.add(found.group(1)[0])
     withdrawn = _WITHDRAWN.search(text)
     if withdrawn is not None:
-        acts.add("撤" + withdrawn.group(1)[0])
+        acts.add("撤" + (withdrawn.group(1) or withdrawn.group(2))[0])
+    done = _DONE.search(text)
+    if done is not None and _OPEN.search(text) is None:
+        acts.add("了" + (done.group(1) or done.group(2))[0])
     return frozenset(acts)
