@@ -46,7 +46,7 @@ _UPDATE_OUTBOX = (
 )
 _UPDATE_MESSAGE = (
     update(messages)
-    .where(messages.c.id == bindparam("b_id"), messages.c.status.not_in(("confirmed", "sent")))
+    .where(messages.c.id == bindparam("b_id"), messages.c.status != "confirmed", messages.c.status != "sent")
     .values(status=bindparam("b_status"), error=bindparam("b_error"), sent_at_ms=bindparam("b_sent"))
 )
 _UPDATE_EXTERNAL_ID = (

@@ -41,7 +41,9 @@ def _set_pragmas(connection: Any, _record: object) -> None:
 def make_async_engine(url: URL, *, pool_size: int = 4) -> AsyncEngine:
     """Make the engine for reads (SQLite), or for everything (PostgreSQL)."""
     if is_sqlite(url):
-        engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_timeout=5)
+        engine = create_async_engine(
+            url, pool_size=pool_size, max_overflow=0, pool_timeout=5, hide_parameters=True
+        )
         event.listen(engine.sync_engine, "connect", _set_pragmas)
         return engine
     return create_async_engine(
@@ -50,6 +52,7 @@ def make_async_engine(url: URL, *, pool_size: int = 4) -> AsyncEngine:
         max_overflow=2,
         pool_timeout=5,
         pool_pre_ping=False,
+        hide_parameters=True,
         connect_args={"server_settings": _POSTGRES_SETTINGS, "timeout": 5, "command_timeout": 20},
     )
 
@@ -62,6 +65,8 @@ def make_sync_writer_engine(url: URL) -> Engine:
     engine = create_engine(
         url.set(drivername="sqlite"),
         poolclass=StaticPool,
+        # A failing statement is logged; its parameters are buyers' texts.
+        hide_parameters=True,
         connect_args={"check_same_thread": False, "isolation_level": None},
     )
     event.listen(engine, "connect", _set_pragmas)

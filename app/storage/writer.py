@@ -22,7 +22,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InternalError, OperationalError
 
 from app.core.errors import HuojiError, OverloadedError, UnavailableError
 from app.core.metrics import Metrics
@@ -151,7 +151,7 @@ class BatchWriter:
     async def _commit(self, batch: list[_Job]) -> None:
         try:
             outcomes = await self._run(lambda connection: _apply(connection, batch))
-        except Exception as error:  # every failure of the database must reach the waiting futures
+        except Exception as error:  # noqa: BLE001 - every failure must reach whoever waits for the commit
             await self._after_failure(batch, error)
             return
         self._metrics.batch_rows.observe(len(batch))
@@ -160,23 +160,25 @@ class BatchWriter:
 
     async def _after_failure(self, batch: list[_Job], error: Exception) -> None:
         self._metrics.batch_failures.inc()
-        spoilt_by_a_row = isinstance(error, IntegrityError) or not isinstance(
-            error, (SQLAlchemyError, OSError)
-        )
-        if spoilt_by_a_row and len(batch) > 1:
+        if _is_outage(error):
+            log.warning("storage.commit_failed", rows=len(batch), error=type(error).__name__, reason=_reason(error))
+            failure = UnavailableError("the database did not take this; try again", retry_after=1)
+            failure.__cause__ = error
+            for job in batch:
+                _resolve(job, failure)
+        elif len(batch) > 1:
+            log.warning("storage.batch_taken_apart", rows=len(batch), exc_info=error)
             for job in batch:
                 await self._commit([job])
-            return
-        if spoilt_by_a_row and not isinstance(error, SQLAlchemyError):
+        else:
             _resolve(batch[0], error)
-            return
-        log.warning(
-            "storage.commit_failed", rows=len(batch), error=type(error).__name__, reason=_reason(error)
-        )
-        failure = UnavailableError("the database did not take this; try again", retry_after=1)
-        failure.__cause__ = error
-        for job in batch:
-            _resolve(job, failure)
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether the database itself failed (away, full, locked), so that the same write may succeed later."""
+    if isinstance(error, (OperationalError, InterfaceError, TimeoutError, OSError)):
+        return True
+    return isinstance(error, DBAPIError) and (error.connection_invalidated or isinstance(error, InternalError))
 
 
 def _reason(error: Exception) -> str:
