@@ -1,0 +1,1 @@
+"""Read-only figures and explanations, computed from what the other stages stored."""
