@@ -130,6 +130,10 @@ class Connection(asyncio.Protocol):
             # 100 Continue, 103 Early Hints: the answer proper follows.
             self._begin_response()
             return
+        if self._waiter is None:
+            # A second answer to one request: the next one could no longer be told from it.
+            self.close()
+            return
         self._keep_alive = self._keep_alive and self._parser.should_keep_alive()
         self._finish()
 

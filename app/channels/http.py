@@ -94,6 +94,7 @@ class HttpClient:
         self._user_agent = user_agent
         self._targets: dict[str, _Target] = {}
         self._idle: dict[_Peer, deque[Connection]] = {}
+        self._is_closed = False
 
     async def send(self, request: WireRequest, *, timeout: float) -> WireResponse:
         """Send a request once and return the answer, whatever its status; ``timeout`` in seconds covers all of it.
@@ -118,7 +119,8 @@ class HttpClient:
         return response
 
     async def close(self) -> None:
-        """Close the unused connections."""
+        """Close the unused connections; those in use follow when their answers are there."""
+        self._is_closed = True
         for connections in self._idle.values():
             for connection in connections:
                 connection.close()
@@ -153,7 +155,7 @@ class HttpClient:
         connections = self._idle.get(peer)
         if connections is None:
             connections = self._idle[peer] = deque()
-        if not connection.is_usable or len(connections) >= MAX_IDLE:
+        if self._is_closed or not connection.is_usable or len(connections) >= MAX_IDLE:
             connection.close()
             return
         now = self._clock.monotonic()

@@ -2,7 +2,9 @@
 
 import base64
 import json
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -10,11 +12,12 @@ import pytest
 
 from app.channels import signing
 from app.channels.addresses import AddressPolicy
-from app.channels.base import ChannelAdapter
+from app.channels.base import ChannelAdapter, SettingField
 from app.channels.registry import Registry
 from app.core.errors import ChannelError
 from app.domain.delivery import Account, OutboundMessage, Outcome, RawDelivery, WireResponse
 from app.domain.messages import Author, Content, ContentType, EventKind, InboundEvent
+from app.orders.parsing import parse_order
 
 ADAPTER: ChannelAdapter = Registry().get("generic")
 KEYS = (b"new" * 10, b"old" * 10)
@@ -587,3 +590,47 @@ def test_listed_private_addresses_are_allowed():
     for url in ("http://127.0.0.1:9000/x", "http://[::1]/x", "http://localhost/x", "http://relay.internal/x"):
         assert ADAPTER.check_settings({"callback_url": url}, policy=policy) == []
     assert ADAPTER.check_settings({"callback_url": "http://10.0.0.1/"}, policy=policy) != []
+
+
+# --- the page about it ---
+
+PAGE = (Path(__file__).parents[2] / "docs" / "channels" / "generic.md").read_text(encoding="utf-8")
+
+
+def test_the_sender_on_the_page_makes_a_good_webhook():
+    (program,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    made: dict[str, Any] = {}
+    exec(program.partition("request = ")[0], made)
+    headers = {
+        "webhook-id": made["webhook_id"],
+        "webhook-timestamp": made["timestamp"],
+        "webhook-signature": made["signature"],
+    }
+    account = Account(
+        id="a-2",
+        channel="generic",
+        shop_id="s-1",
+        secrets=ADAPTER.open_secrets([made["secret"]]),
+        settings={},
+    )
+    delivery = RawDelivery(headers=headers, body=made["body"])
+    ADAPTER.verify(delivery, account, now_ms=int(made["timestamp"]) * 1000)
+    assert ADAPTER.parse(delivery)[0].kind is EventKind.MESSAGE
+
+
+def test_the_documents_on_the_page_are_understood():
+    documents = [json.loads(text) for text in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
+    assert [document.get("type", "order") for document in documents] == [
+        "message.created",
+        "message.send",
+        "order",
+    ]
+    assert parse(documents[0]).kind is EventKind.MESSAGE
+    order = parse_order(documents[2], fetched_at_ms=NOW_MS)
+    assert order is not None
+    assert set(order.doc) == set(documents[2]) | {"fetched_at", "stale"}
+
+
+@pytest.mark.parametrize("field", ADAPTER.settings, ids=lambda field: field.name)
+def test_every_setting_is_on_the_page(field: SettingField):
+    assert f"| `{field.name}` |" in PAGE

@@ -192,10 +192,12 @@ _READERS: Mapping[str, Callable[[dict[str, Any], str], InboundEvent]] = MappingP
 def _read_buyer(data: dict[str, Any]) -> BuyerRef:
     buyer = _object(data, "buyer")
     identifier = buyer.get("id")
-    if identifier is None:
-        raise _RejectedError("buyer.id_missing")
+    if type(identifier) is not str or not _is_id(identifier):
+        if identifier is None:
+            raise _RejectedError("buyer.id_missing")
+        identifier = _as_id(identifier, "buyer.id")
     return BuyerRef(
-        id=_as_id(identifier, "buyer.id"),
+        id=identifier,
         nickname=_label(buyer.get("nickname")),
         tier=_label(buyer.get("tier")),
     )
@@ -296,7 +298,9 @@ def _is_id(value: str | None) -> bool:
 
 
 def _label(value: Any) -> str | None:
-    return _clean(value)[:MAX_ID] or None if type(value) is str else None
+    if type(value) is not str:
+        return None
+    return (value if "\x00" not in value else _clean(value))[:MAX_ID] or None
 
 
 def _clean(value: Any) -> str:

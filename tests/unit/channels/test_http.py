@@ -241,8 +241,25 @@ async def test_a_cancelled_request_takes_its_connection_along(clock: FakeClock):
 async def test_an_answer_nobody_asked_for_ends_the_connection(clock: FakeClock):
     async with serving(answering(OK + OK, OK)) as peer, client_of(clock) as client:
         assert (await client.send(post(peer.url), timeout=2)).status == 200
-        await eventually(lambda: peer.open == 0 or peer.connections == 1)
+        await eventually(lambda: peer.open == 0, what="the connection to be dropped")
         assert (await client.send(post(peer.url), timeout=2)).status == 200
+        assert peer.connections == 2
+
+
+async def test_what_is_under_way_at_closing_is_finished_and_not_kept(clock: FakeClock):
+    waiting: list[asyncio.StreamWriter] = []
+
+    def hold(_request: bytes, writer: asyncio.StreamWriter) -> bool:
+        waiting.append(writer)
+        return True
+
+    async with serving(hold) as peer, client_of(clock) as client:
+        sending = asyncio.create_task(client.send(post(peer.url), timeout=5))
+        await eventually(lambda: waiting, what="the request to arrive")
+        await client.close()
+        waiting[0].write(OK)
+        assert (await sending).status == 200
+        await eventually(lambda: peer.open == 0, what="the connection to be closed")
 
 
 async def test_nobody_listening_means_nothing_was_sent(clock: FakeClock):
