@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, select
@@ -15,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.errors import ConfigurationError, UnavailableError
 from app.core.metrics import Metrics
-from app.storage.engines import make_async_engine, make_sync_writer_engine
+from app.storage.embedded import EmbeddedWriter
+from app.storage.engines import make_async_engine
 from app.storage.tables import revisions
 from app.storage.urls import is_sqlite, parse_database_url, sqlite_path
 from app.storage.writer import BatchWriter
@@ -28,8 +27,8 @@ R = TypeVar("R")
 class Database:
     """One database of one process.
 
-    Functions given to ``read`` and ``write`` take a plain SQLAlchemy ``Connection``, whichever database is behind it:
-    on SQLite they run in a thread, on PostgreSQL beneath asyncpg. They hold no other resources and never commit.
+    Functions given to ``read`` and ``write`` take a plain SQLAlchemy ``Connection``, whichever database is behind it.
+    They hold no other resources, never wait for anything else, and never commit.
     """
 
     def __init__(self, url: str, *, metrics: Metrics, pool_size: int = 4) -> None:
@@ -37,8 +36,7 @@ class Database:
         self.url = parse_database_url(url)
         self.is_sqlite = is_sqlite(self.url)
         self._engine = make_async_engine(self.url, pool_size=pool_size)
-        self._sync_engine = make_sync_writer_engine(self.url) if self.is_sqlite else None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer") if self.is_sqlite else None
+        self._embedded = EmbeddedWriter(self.url) if self.is_sqlite else None
         self._writer_connection: AsyncConnection | None = None
         self.writer = BatchWriter(self._run_transaction, metrics=metrics)
 
@@ -69,10 +67,8 @@ class Database:
             await self._writer_connection.close()
             self._writer_connection = None
         await self._engine.dispose()
-        if self._sync_engine is not None:
-            self._sync_engine.dispose()
-        if self._thread is not None:
-            self._thread.shutdown()
+        if self._embedded is not None:
+            self._embedded.close()
 
     async def read(self, function: Callable[[Connection], R]) -> R:
         """Run a function that only reads; return its result.
@@ -93,10 +89,8 @@ class Database:
         return await self.writer.call(function)
 
     async def _run_transaction(self, function: Callable[[Connection], Any]) -> Any:
-        if self._thread is not None:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._run_in_thread, function
-            )
+        if self._embedded is not None:
+            return await self._embedded.run(function)
         connection = self._writer_connection
         try:
             if connection is None or connection.closed or connection.invalidated:
@@ -109,12 +103,6 @@ class Database:
             if connection is not None:
                 await _discard(connection)
             raise
-
-    def _run_in_thread(self, function: Callable[[Connection], Any]) -> Any:
-        engine = self._sync_engine
-        assert engine is not None
-        with engine.begin() as connection:
-            return function(connection)
 
 
 async def _discard(connection: AsyncConnection) -> None:

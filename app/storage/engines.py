@@ -38,6 +38,11 @@ def _set_pragmas(connection: Any, _record: object) -> None:
     cursor.close()
 
 
+def _never_block(connection: Any, _record: object) -> None:
+    # The writer shares its thread with the event loop: it asks for the lock again instead of sleeping on it.
+    connection.execute("PRAGMA busy_timeout=0")
+
+
 def make_async_engine(url: URL, *, pool_size: int = 4) -> AsyncEngine:
     """Make the engine for reads (SQLite), or for everything (PostgreSQL)."""
     if is_sqlite(url):
@@ -70,6 +75,7 @@ def make_sync_writer_engine(url: URL) -> Engine:
         connect_args={"check_same_thread": False, "isolation_level": None},
     )
     event.listen(engine, "connect", _set_pragmas)
+    event.listen(engine, "connect", _never_block)
 
     def begin_immediate(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")

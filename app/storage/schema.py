@@ -43,6 +43,7 @@ __all__ = [
     "SchemaReport",
     "SchemaState",
     "current_revision",
+    "inspect_database",
     "migrate",
     "prepare",
     "read_schema",
@@ -151,7 +152,7 @@ async def prepare(url: str) -> None:
         ConfigurationError: the database can't be opened, or its schema is behind, newer or (on PostgreSQL) absent.
     """
     parsed = parse_database_url(url)
-    report = await _report(parsed)
+    report = await inspect_database(url)
     if report.is_empty and is_sqlite(parsed):
         await upgrade(url)
         return
@@ -220,17 +221,23 @@ def record_step(connection: Connection, revision: str, *, is_upgrade: bool) -> N
         connection.execute(insert(schema_history).values(**row, applied_at=text(now)))
 
 
-async def _report(url: URL) -> SchemaReport:
-    path = sqlite_path(url)
+async def inspect_database(url: str) -> SchemaReport:
+    """Look at a database from outside, without making anything.
+
+    Raises:
+        ConfigurationError: it can't be opened.
+    """
+    parsed = parse_database_url(url)
+    path = sqlite_path(parsed)
     if path is not None and not path.exists():
-        # Opening it would make an empty file; a command that only looks mustn't.
+        # Opening it would make an empty file.
         return SchemaReport(state=SchemaState.ABSENT, is_empty=True)
-    engine = make_async_engine(url, pool_size=1)
+    engine = make_async_engine(parsed, pool_size=1)
     try:
         async with engine.connect() as connection:
             return await connection.run_sync(read_schema)
     except (SQLAlchemyError, OSError) as error:
-        raise _failure(url, error) from error
+        raise _failure(parsed, error) from error
     finally:
         await engine.dispose()
 

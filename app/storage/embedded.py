@@ -1,0 +1,82 @@
+"""SQLite's one writer: statements on the event loop, the commit with its fsync in a thread.
+
+Statements of a small batch are CPU time wherever they run. In a thread of their own they would fight the event loop
+for the interpreter's lock at every row, which costs both more than the statements themselves; what must not happen on
+the loop is waiting for the disk, and that is the commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from sqlalchemy import URL, Connection, RootTransaction
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from app.storage.engines import BUSY_TIMEOUT_MS, make_sync_writer_engine
+
+__all__ = ["EmbeddedWriter"]
+
+_LOCKED_PAUSE = 0.005
+"""Seconds between two tries to get the write lock while another process (a command, a backup) has it."""
+
+
+class EmbeddedWriter:
+    """Runs functions in transactions of one connection, one at a time."""
+
+    def __init__(self, url: URL) -> None:
+        """Take the database's URL. Opens nothing yet."""
+        self._engine = make_sync_writer_engine(url)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._connection: Connection | None = None
+
+    async def run(self, function: Callable[[Connection], Any]) -> Any:
+        """Run a function in a transaction; return its result once it is on disk.
+
+        Raises:
+            SQLAlchemyError: the database didn't take it (locked for long, full, read-only); nothing was written.
+        """
+        connection = self._connection
+        if connection is None:
+            connection = self._connection = self._engine.connect()
+        transaction = await self._begin(connection)
+        try:
+            result = function(connection)
+            await asyncio.get_running_loop().run_in_executor(self._thread, transaction.commit)
+        except BaseException:
+            self._roll_back(transaction)
+            raise
+        return result
+
+    def close(self) -> None:
+        """Let go of the connection and the thread."""
+        self._thread.shutdown()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._engine.dispose()
+
+    async def _begin(self, connection: Connection) -> RootTransaction:
+        """Take the write lock. Another process may have it for a moment: wait for that without blocking the loop."""
+        tries = BUSY_TIMEOUT_MS / 1000 / _LOCKED_PAUSE
+        while True:
+            try:
+                return connection.begin()
+            except OperationalError as error:
+                connection.rollback()
+                tries -= 1
+                if tries <= 0 or "locked" not in str(error.orig):
+                    raise
+            await asyncio.sleep(_LOCKED_PAUSE)
+
+    def _roll_back(self, transaction: RootTransaction) -> None:
+        try:
+            transaction.rollback()
+        except SQLAlchemyError:
+            # The connection is beyond use (its file is gone, the disk fails): the next transaction opens another.
+            if self._connection is not None:
+                self._connection.invalidate()
+                self._connection.close()
+                self._connection = None
