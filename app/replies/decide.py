@@ -31,6 +31,7 @@ from app.replies.texts import TextBook
 __all__ = ["ReplyPolicy"]
 
 _MOST_QUESTIONS = 4
+_MEDIA = frozenset({"image", "voice", "order_card", "product_card"})
 _FRAGMENT = 4
 """Up to this many characters an utterance nobody understood is taken for a part of the burst, not for a question."""
 
@@ -77,12 +78,14 @@ class ReplyPolicy:
             return _only_suggest(situation, matches, fired)
         if turn.conversation.bot_paused and not (severe and not situation.held):
             return _only_suggest(situation, matches, fired)
-        repeat = pace.note_text(situation)
+        kinds = {media.kind_of(utterance) for utterance in turn.utterances}
+        # A mark like '[图片]' is the same text every time, but never the same picture.
+        repeat = pace.note_text(situation) if not kinds <= _MEDIA else pace.Repeat.NEW
         if severe and not (situation.held and repeat is not pace.Repeat.NEW):
             decision = finish(situation, self._by_rules(situation, severe, sure), matches)
             return replace(decision, replies=()) if turn.conversation.bot_paused else decision
         guarded = self._paced(situation, repeat, matches)
-        outcomes = guarded if guarded is not None else self._outcomes(situation, matches, sure, fired)
+        outcomes = guarded if guarded is not None else self._outcomes(situation, kinds, matches, sure, fired)
         return finish(situation, outcomes, matches)
 
     def _paced(
@@ -145,6 +148,7 @@ class ReplyPolicy:
     def _outcomes(
         self,
         situation: Situation,
+        kinds: set[str],
         matches: Sequence[Match],
         sure: list[tuple[Match, Entry]],
         fired: list[Rule],
@@ -155,7 +159,6 @@ class ReplyPolicy:
             # Only a command with a real question beside it gets here: that question is answered as any other.
             matches = [match for match in matches if not safety.speaks_to_assistant(match)]
             sure = [pair for pair in sure if pair[0] in matches and pair[1].topic not in RULE["E11"].topics]
-        kinds = {media.kind_of(utterance) for utterance in situation.turn.utterances}
         if "text" in kinds:
             if situation.memory.non_text_streak or situation.memory.voice_streak:
                 situation.remember(non_text_streak=0, voice_streak=0)

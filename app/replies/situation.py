@@ -96,6 +96,26 @@ class Situation:
     # Texts -------------------------------------------------------------------------------------------------
 
     def say(self, text_id: str, *, extra: Mapping[str, Any] | None = None, generic: bool = False) -> Saying:
+        """Return a built-in text, filled in; where a value it names is missing, one that needs none.
+
+        A shop may have worded it with slots of its own, so that any text can lack a value.
+        """
+        try:
+            return self.say_strictly(text_id, extra=extra, generic=generic)
+        except MissingFact as missing:
+            self.why.append(f"missing:{missing.slot}")
+        for plain_id in (text_id, _WITHOUT_SLOTS.get(text_id, "clarify")):
+            source = self.texts.get(plain_id, self.language, _NO_OVERRIDES)
+            try:
+                facts = _Layered(extra, self.facts(None)) if extra is not None else None
+                return Saying(self.render(source, facts), source, plain_id, generic)
+            except MissingFact:
+                continue
+        return Saying("", "", text_id, generic)
+
+    def say_strictly(
+        self, text_id: str, *, extra: Mapping[str, Any] | None = None, generic: bool = False
+    ) -> Saying:
         """Return a built-in text, filled in.
 
         Raises:
@@ -109,7 +129,7 @@ class Situation:
         """Return the first of several built-in texts whose slots all have values; the last must need none."""
         for text_id in text_ids[:-1]:
             try:
-                return self.say(text_id, generic=generic)
+                return self.say_strictly(text_id, generic=generic)
             except MissingFact:
                 continue
         return self.say(text_ids[-1], generic=generic)
@@ -287,6 +307,14 @@ class _Layered(Mapping[str, Any]):
     def __len__(self) -> int:
         return len({*self._over, *self._below})
 
+
+_NO_OVERRIDES: Mapping[str, str] = {}
+_WITHOUT_SLOTS: Mapping[str, str] = {
+    "ship_pending": "ship_pending_plain",
+    "off_hours": "hold",
+    "group_closed": "hold",
+}
+"""What is said instead of a built-in text that lacks a value; otherwise the clarifying question."""
 
 _Builder = Callable[["Situation", str | None], Mapping[str, Any] | None]
 

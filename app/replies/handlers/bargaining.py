@@ -42,12 +42,12 @@ def _offer(situation: Situation, outcome: Outcome) -> Saying | None:
     promo = situation.promo()
     if promo is not None and str(promo.get("name")) not in said:
         try:
-            return situation.say("bargain_promo")
+            return situation.say_strictly("bargain_promo")
         except MissingFact:
             return None
     if promo is None and situation.shop.facts.get("gift_in_bargaining"):
         try:
-            return situation.say("bargain_gift")
+            return situation.say_strictly("bargain_gift")
         except MissingFact:
             return None
     return None

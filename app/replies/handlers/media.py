@@ -134,7 +134,7 @@ def _product_card(situation: Situation) -> Outcome:
     if attached is not None:
         situation.remember(product_id=attached)
     try:
-        saying = situation.say("product_noted")
+        saying = situation.say_strictly("product_noted")
     except MissingFact:
         saying = situation.say("clarify")
     return Outcome(kind=OutcomeKind.ASK, sayings=(saying,), reason="product_card")

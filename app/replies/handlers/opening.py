@@ -29,7 +29,7 @@ def welcome(situation: Situation, *, greets: bool) -> Saying | None:
         elif greets:
             return None
         else:
-            saying = situation.say("welcome")
+            saying = situation.say_strictly("welcome")
     except MissingFact:
         return None
     held = situation.guard.held(saying.source, saying.text)
