@@ -58,10 +58,11 @@ def create_tables(connection: Connection) -> None:
 class DeskWorld:
     """The services of the desk wired together, and shortcuts to fill and read the database."""
 
-    def __init__(self, database: Database, *, clock: FakeClock, ids: FakeIds) -> None:
+    def __init__(self, database: Database, *, clock: FakeClock, ids: FakeIds, metrics: Metrics) -> None:
         self.database = database
         self.clock = clock
         self.ids = ids
+        self.metrics = metrics
         self.changed: list[int] = []
         self.enqueued: list[OutboxItem] = []
         self.objections: list[str] = []
@@ -88,9 +89,10 @@ class DeskWorld:
     @classmethod
     async def open(cls, url: str, *, clock: FakeClock, ids: FakeIds) -> DeskWorld:
         """Make the tables, the groups, one shop and one account."""
-        database = Database(url, metrics=Metrics())
+        metrics = Metrics()
+        database = Database(url, metrics=metrics)
         await database.open()
-        world = cls(database, clock=clock, ids=ids)
+        world = cls(database, clock=clock, ids=ids, metrics=metrics)
         now = clock.now_ms()
 
         def fill(connection: Connection) -> None:
@@ -279,7 +281,7 @@ class RecordingSubscriber:
         self.watching: set[int] = set()
         self.frames: list[dict[str, Any]] = []
 
-    def push(self, seq: int, frame: str) -> None:
+    def push(self, frame: str, size: int) -> None:
         """Keep a frame."""
         self.frames.append(json.loads(frame))
 

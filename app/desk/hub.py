@@ -45,8 +45,8 @@ class Subscriber(Protocol):
     user: User
     watching: set[int]
 
-    def push(self, seq: int, frame: str) -> None:
-        """Take a frame without waiting; a reader that is too slow is the subscriber's to cut."""
+    def push(self, frame: str, size: int) -> None:
+        """Take a frame of ``size`` bytes without waiting; a reader that is too slow is the subscriber's to cut."""
         ...
 
     async def room(self) -> None:
@@ -66,6 +66,7 @@ class Resume:
 class _Event:
     seq: int
     frame: str
+    size: int
     shop_id: str | None
     group_id: str | None
     agent_id: int | None
@@ -198,7 +199,7 @@ class EventHub:
             for event in page:
                 for subscriber, joined_at in list(self._subscribers.items()):
                     if event.seq > joined_at and event.is_for(subscriber):
-                        subscriber.push(event.seq, event.frame)
+                        subscriber.push(event.frame, event.size)
             if page:
                 self._position = page[-1].seq
         return len(page) == PAGE
@@ -214,7 +215,7 @@ class EventHub:
 def _deliver(page: Sequence[_Event], subscriber: Subscriber, cursor: int) -> int:
     for event in page:
         if event.is_for(subscriber):
-            subscriber.push(event.seq, event.frame)
+            subscriber.push(event.frame, event.size)
     return page[-1].seq if page else cursor
 
 
@@ -233,15 +234,18 @@ def _read(connection: Connection, after: int) -> Sequence[_Event]:
                 )
             )
         }
+    # Encoded here once, whatever the number of sockets it goes to.
+    frames = [f'{{"seq":{row.seq},"type":"{row.type}","data":{row.data}}}' for row in rows]
     return [
         _Event(
             seq=row.seq,
-            frame=f'{{"seq":{row.seq},"type":"{row.type}","data":{row.data}}}',
+            frame=frame,
+            size=len(frame.encode()),
             shop_id=row.shop_id,
             group_id=row.group_id,
             agent_id=row.agent_id,
             conversation_id=row.conversation_id,
             holder_id=None if row.conversation_id is None else holders.get(row.conversation_id),
         )
-        for row in rows
+        for row, frame in zip(rows, frames, strict=True)
     ]

@@ -7,14 +7,15 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from app.core.errors import ConflictError, FieldProblem, InvalidError
+from app.core.errors import ConflictError, FieldProblem, ForbiddenError, InvalidError
 from app.delivery.outbox import enqueue_outbound
 from app.desk.conversations import check_holder
 from app.desk.escalations import take_open_escalation
-from app.desk.events import conversation_event
+from app.desk.events import conversation_event, notice_event
 from app.desk.messages import add_message
 from app.desk.ownership import change_owner
 from app.desk.people import User
+from app.desk.permissions import Permission
 from app.desk.scope import visible_conversation
 from app.desk.signs import touch
 from app.desk.wire import message_wire
@@ -117,6 +118,33 @@ class SendService:
             return message_wire(message)
 
         return await self._desk.change(note)
+
+    async def whisper(self, user: User, conversation_id: int, text: str) -> dict[str, Any]:
+        """Write a note that its holder is also notified of; for supervisors. Raises ForbiddenError for others."""
+        if not user.may(Permission.SUPERVISE):
+            raise ForbiddenError("only a supervisor may whisper")
+        content = Content(text=text)
+        _check_content(content)
+
+        def whisper(work: Work) -> dict[str, Any]:
+            row = visible_conversation(work.connection, user, conversation_id)
+            row, message = add_message(
+                work, row, direction=Direction.NOTE, author=Author.AGENT, author_id=user.id, content=content,
+                status="note",
+            )  # fmt: skip
+            if row["state"] == ConversationState.HUMAN and row["agent_id"] is not None:
+                work.events.append(
+                    notice_event(
+                        code="whisper",
+                        text=text,
+                        now_ms=work.now_ms,
+                        conversation=row,
+                        agent_id=row["agent_id"],
+                    )
+                )
+            return message_wire(message)
+
+        return await self._desk.change(whisper)
 
 
 def _check_content(content: Content) -> None:

@@ -1,0 +1,1 @@
+"""The edges towards marketplaces and people: webhooks, the HTTP API, agents' sockets, problem details."""
