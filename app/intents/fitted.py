@@ -58,7 +58,7 @@ class FittedIndex:
                 ],
                 "vocabulary": index.vocabulary,
             }
-            parts = {
+            parts: dict[str, Any] = {
                 "weights": index.weights,
                 "offsets": index.offsets,
                 "documents": index.documents,

@@ -50,7 +50,10 @@ class Trees:
         count = len(answers)
         below = answers.reshape(count, 3, -1)
         both = (below[:, 1:] * below[:, :1]).reshape(count, -1)
-        return answers @ self.alone + both @ self.together + np.float32(self.base)
+        total = answers @ self.alone
+        total += both @ self.together
+        total += self.base
+        return total
 
     @classmethod
     def of(cls, features: NDArray[Any], limits: NDArray[Any], values: NDArray[Any]) -> Trees:

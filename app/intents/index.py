@@ -22,7 +22,7 @@ from app.intents.signs import signs_of
 
 __all__ = ["CANDIDATES", "Hit", "Hits", "LanguageIndex", "Phrasing", "fit_language"]
 
-CANDIDATES: Final = 5
+CANDIDATES: Final = 4
 """Entries that are looked at closely."""
 POSTINGS: Final = 12_000
 """Most postings read for one text; beyond it only the rarer tokens count towards the nearest phrasings."""
@@ -110,6 +110,9 @@ class LanguageIndex:
     is_concept: Floats = field(init=False)
     _tokens: Callable[[str, Lexicon], list[str]] = field(init=False)
     _postings: list[Places] = field(init=False)
+    _squares: Floats = field(init=False)
+    _factors: Floats = field(init=False)
+    """Weights times the classifier's scales."""
     _unknown_weight: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -129,6 +132,8 @@ class LanguageIndex:
         norms = np.sqrt(np.bincount(documents, squares, minlength=len(of_entry)))
         self.norms = norms.tolist()
         self.inverse_norms = 1 / norms
+        self._squares = self.weights * self.weights
+        self._factors = self.weights * self.linear_scales if self.linear is not None else self.weights
         self.is_concept = np.array([token[0] == CONCEPT for token in self.vocabulary], dtype=np.float32)
         shown = np.array([signs_of(phrasing.normalised) for phrasing in self.phrasings])
         shares = np.add.reduceat(shown, self.starts, axis=0) / self.counts[:, None]
@@ -155,19 +160,17 @@ class LanguageIndex:
         characters = len(set(text) - _JOINTS)
         missing = looked_up[:characters].count(None) if self.language == "zh" else 0
         numbers = np.array(known, dtype=np.intp)
-        weights = self.weights.take(numbers)
-        squares = weights * weights
+        squares = self._squares.take(numbers)
         mass = float(squares.sum())
-        root = mass**0.5
-        similarity = self._similarity(known, squares / np.float32(root))
+        # Scores stay multiplied by the text's length (the root of its mass) until the few best are known.
+        similarity = self._similarity(known, squares)
         nearest = np.maximum.reduceat(similarity, self.starts)
         if self.linear is not None:
-            linear = (weights * self.linear_scales.take(numbers) / np.float32(root)) @ self.linear.take(
-                numbers, axis=0
-            ).astype(np.float32)
+            rows = self.linear.take(numbers, axis=0).astype(np.float32)
+            linear = self._factors.take(numbers) @ rows
             order = linear + nearest * _NEAREST_SHARE
         else:
-            linear = np.add.reduceat(similarity, self.starts) / self.counts
+            linear = (np.add.reduceat(similarity, self.starts) / self.counts).astype(np.float32)
             order = linear + nearest
         if allowed is not None:
             order[~allowed[self.entries]] = -np.inf
@@ -179,7 +182,7 @@ class LanguageIndex:
         places = [-place for score, place in scored if score > 0]
         if not places:
             return None
-        found = self._hits(places, linear, similarity, numbers, squares)
+        found = self._hits(places, linear, similarity, numbers, squares, mass)
         return Hits(
             found=found,
             tokens=tokens,
@@ -190,17 +193,25 @@ class LanguageIndex:
         )
 
     def _hits(
-        self, places: list[int], linear: Floats, similarity: Doubles, numbers: Places, squares: Floats
+        self,
+        places: list[int],
+        linear: Floats,
+        similarity: Doubles,
+        numbers: Places,
+        squares: Floats,
+        mass: float,
     ) -> list[Hit]:
         covers = covers_concepts = [1.0] * len(places)
         if self.member is not None:
             inside = self.member.take(numbers, axis=0).take(places, axis=1).astype(np.float32)
-            both = np.array((squares, squares * self.is_concept.take(numbers)))
-            (mass, conceptual), (covers, covered) = both.sum(axis=1).tolist(), (both @ inside).tolist()
+            concepts = squares * self.is_concept.take(numbers)
+            conceptual = float(concepts.sum())
+            covers, covered = (np.array((squares, concepts)) @ inside).tolist()
             covers = [cover / mass for cover in covers]
             if conceptual:
                 covers_concepts = [cover / conceptual for cover in covered]
         found: list[Hit] = []
+        length = mass**0.5
         bounds = self.bounds
         for place, line, cover, cover_concepts in zip(
             places, linear.take(places).tolist(), covers, covers_concepts, strict=True
@@ -211,11 +222,12 @@ class LanguageIndex:
             variant = low + near.index(top)
             near.sort(reverse=True)
             three = near[:3]
-            found.append(Hit(place, variant, line, top, sum(three) / len(three), cover, cover_concepts))
+            mean = sum(three) / (len(three) * length)
+            found.append(Hit(place, variant, line / length, top / length, mean, cover, cover_concepts))
         return found
 
     def _similarity(self, known: list[int], shares: Floats) -> Doubles:
-        """Return the cosine of every phrasing, from the text's tokens and their squared weights over its length."""
+        """Return the cosine of every phrasing times the text's length, from its tokens' squared weights."""
         postings = self._postings
         lists = [postings[number] for number in known]
         lengths = [len(some) for some in lists]

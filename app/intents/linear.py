@@ -51,7 +51,7 @@ def fit_weights(
         block = np.zeros((count, high - low), dtype=np.float32)
         block[documents[inside], tokens[inside] - low] = values[inside]
         gram += block @ block.T
-    gram[np.diag_indices(count)] += _RIDGE
+    gram.flat[:: count + 1] += _RIDGE
     targets = np.zeros((count, entry_count), dtype=np.float32)
     targets[np.arange(count), entry_of] = 1.0
     dual = np.linalg.solve(gram, targets)

@@ -27,7 +27,7 @@ from app.intents.grams import JOINT
 from app.intents.normalise import Normaliser, is_social, language_of
 from app.intents.signs import undoes
 
-__all__ = ["VETOED", "Matcher", "Scope", "build_matcher", "is_vetoed", "joined", "shipped_thresholds"]
+__all__ = ["Matcher", "Scope", "build_matcher", "credence", "joined", "shipped_thresholds"]
 
 _SHOWN: Final = 3
 _CACHED: Final = 4_096
@@ -35,8 +35,8 @@ _LONGEST_CACHED: Final = 64
 _LONG_TEXT: Final = 500
 _MOST_QUESTIONS: Final = 5
 _SHORTEST_QUESTION: Final = 3
-VETOED: Final = 0.05
-"""What remains of a confidence when the text undoes what the entry is about."""
+_VETOED: Final = 0.05
+_HALVED: Final = 0.5
 
 _Ranked: TypeAlias = tuple[tuple[Candidate, ...], float]
 _Allowed: TypeAlias = NDArray[np.bool_] | None
@@ -183,10 +183,9 @@ class Matcher:
             )
             for at in order
         )
-        confidence = ranked[0].score
-        if is_vetoed(whole, index.phrasings[hits.found[order[0]].variant].normalised):
-            confidence *= VETOED
-        return ranked, confidence
+        return ranked, ranked[0].score * credence(
+            whole, index.phrasings[hits.found[order[0]].variant].normalised
+        )
 
     def _excluded(self, scope: Scope) -> frozenset[int]:
         if not self._scoped:
@@ -208,15 +207,18 @@ class Matcher:
         return allowed
 
 
-def is_vetoed(text: str, phrasing: str) -> bool:
-    """Whether a normalised text can't mean its nearest phrasing, however alike they look.
+def credence(text: str, phrasing: str) -> float:
+    """Return what share of a confidence remains, given what the nearest phrasing can't mean, however alike they look.
 
-    That is when it undoes what the phrasing asks for, or when the phrasing is mere courtesy and the text says more.
+    Little when the normalised text undoes what the phrasing asks for, or says more than the courtesy that the phrasing
+    is. Half for a bare word that isn't a phrasing as it stands: good enough to ask back about, never to answer.
     """
     undone = undoes(text)
     if undone and not undone <= undoes(phrasing):
-        return True
-    return len(text) - len(phrasing) > 2 and is_social(phrasing) and not is_social(text)
+        return _VETOED
+    if len(text) - len(phrasing) > 2 and is_social(phrasing) and not is_social(text):
+        return _VETOED
+    return _HALVED if len(text) < _SHORTEST_QUESTION and text != phrasing else 1.0
 
 
 def build_matcher(snapshot: Snapshot) -> Matcher:

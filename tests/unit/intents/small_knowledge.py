@@ -25,11 +25,11 @@ PHRASINGS: dict[str, tuple[str, ...]] = {
 }
 
 
-def entry(id: str, phrasings: tuple[str, ...], **more: Any) -> Entry:
+def entry(name: str, phrasings: tuple[str, ...], **more: Any) -> Entry:
     """Return an entry with these phrasings and no answer."""
     return Entry(
-        id=id,
-        topic=id,
+        id=name,
+        topic=name,
         category="test",
         question=phrasings[0],
         variants=phrasings[1:],
@@ -53,7 +53,7 @@ def snapshot(*more: Entry, synonyms: tuple[SynonymGroup, ...] = (), version: int
         ),
     }
     entries = [
-        entry(id, texts, texts=({"en": english[id]} if id in english else {}))
-        for id, texts in PHRASINGS.items()
+        entry(name, texts, texts={"en": english[name]} if name in english else {})
+        for name, texts in PHRASINGS.items()
     ]
     return Snapshot(version=version, entries=(*entries, *more), synonyms=synonyms)

@@ -11,6 +11,7 @@ from app.domain.knowledge import Snapshot, SynonymGroup
 from app.domain.matching import Band, Thresholds
 from app.intents.clauses import split_questions
 from app.intents.fitted import FittedIndex, StoredIndexError, fit
+from app.intents.fusion import FusionModel, shipped_model
 from app.intents.matcher import Matcher, build_matcher, shipped_thresholds
 from app.intents.normalise import Normaliser
 from tests.unit.intents.small_knowledge import SCOPE, entry, snapshot
@@ -131,8 +132,12 @@ def test_entries_out_of_scope_are_not_found() -> None:
             entry("line_only", ("怎么绑定帐号", "帐号绑定"), channels=frozenset({"line"})),
         )
     )
-    for text, id in (("会员日是几号", "other_shop"), ("周年庆打几折", "over"), ("怎么绑定帐号", "line_only")):
-        assert id not in {one.entry_id for one in matcher.rank(text, scope=SCOPE).ranked}
+    for text, name in (
+        ("会员日是几号", "other_shop"),
+        ("周年庆打几折", "over"),
+        ("怎么绑定帐号", "line_only"),
+    ):
+        assert name not in {one.entry_id for one in matcher.rank(text, scope=SCOPE).ranked}
     found = matcher.rank("会员日是几号", scope=replace(SCOPE, shop_id="elsewhere")).best
     assert found is not None
     assert found.entry_id == "other_shop"
@@ -212,3 +217,29 @@ def test_the_shipped_thresholds_are_in_order() -> None:
 def test_questions_are_split_where_clauses_end() -> None:
     parts = split_questions("你好，发什么快递？几天到。谢谢", Normaliser())
     assert parts == ("发什么快递", "几天到")
+
+
+def test_a_model_fitted_for_other_features_is_refused() -> None:
+    with pytest.raises(ValueError, match="other features"):
+        FusionModel.from_parts({"features": ["one"]}, {})
+
+
+def test_the_shipped_model_serves_both_languages() -> None:
+    model = shipped_model()
+    assert set(model.fusions) == {"zh", "en"}
+    assert model.of("other") is model.of("zh")
+
+
+def test_a_large_knowledge_base_works_without_the_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.intents.index.LARGEST_VARIANTS", 10)
+    matcher = build_matcher(snapshot())
+    best = matcher.rank("我的包裹到哪儿了", scope=SCOPE).best
+    assert best is not None
+    assert best.entry_id == "track"
+
+
+def test_reading_few_postings_still_finds_the_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.intents.index.POSTINGS", 12)
+    best = build_matcher(snapshot()).rank("我的快递到哪了", scope=SCOPE).best
+    assert best is not None
+    assert best.entry_id == "track"
