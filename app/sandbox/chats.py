@@ -48,7 +48,7 @@ class ChatMessage:
     """One line of a chat as the marketplace keeps it.
 
     ``state`` of a buyer's: held (kept back on purpose), sending, pushed or failed; of a shop's: received.
-    ``after_ms``: how long after the last message it answers a reply arrived.
+    ``after_ms``: how long after the last message it answers a reply arrived. ``busy``: it is still being posted.
     """
 
     id: str
@@ -61,12 +61,16 @@ class ChatMessage:
     answers: tuple[str, ...] = ()
     after_ms: int | None = None
     webhook_id: str | None = None
+    client_id: str | None = None
+    """The page's own name for it: saying it twice says it once."""
+    busy: bool = False
     pushes: list[Push] = field(default_factory=list[Push])
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON shape of the page's API."""
         return {
             "id": self.id,
+            "client_id": self.client_id,
             "author": self.author,
             "content": dict(self.content),
             "at": rfc3339(self.at_ms),
@@ -96,6 +100,10 @@ class Chat:
     def find(self, message_id: str) -> ChatMessage | None:
         """Return a message by the platform's id."""
         return next((message for message in self.messages if message.id == message_id), None)
+
+    def find_said(self, client_id: str) -> ChatMessage | None:
+        """Return the message that the page named so."""
+        return next((message for message in self.messages if message.client_id == client_id), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

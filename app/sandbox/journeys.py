@@ -35,11 +35,15 @@ def joined_journey(journey: Journey | None, message: ChatMessage, *, answer_at: 
     if message.state == "held":
         stages.append({"kind": "held", "at_ms": message.at_ms})
     stages.sort(key=lambda stage: stage["at_ms"])
-    last_ms = max((stage["at_ms"] for stage in stages), default=message.at_ms)
+    # A duplicate comes whenever the marketplace likes; it doesn't make the answer later.
+    last_ms = max(
+        (stage["at_ms"] + stage.get("duration_ms", 0) for stage in stages if stage["kind"] != "duplicate"),
+        default=message.at_ms,
+    )
     return {
         **wire,
         "stages": stages,
-        "settled": wire["settled"] or message.state == "failed",
+        "settled": (wire["settled"] or message.state == "failed") and not message.busy,
         "message_id": message.id,
         "webhook_id": message.webhook_id,
         "push_state": message.state,

@@ -172,8 +172,11 @@ class Market:
         content: Mapping[str, Any],
         order_id: str | None = None,
         product_id: str | None = None,
+        client_id: str | None = None,
     ) -> ChatMessage:
         """Let a buyer say something; it is posted to the shop's server at once, or as the troubles have it.
+
+        The same ``client_id`` again (the page didn't hear that it went well) changes nothing.
 
         Raises:
             NotFoundError: the order isn't this buyer's.
@@ -182,6 +185,9 @@ class Market:
         if order_id is not None and self.find_order(account_id, buyer_id(buyer, session), order_id) is None:
             raise NotFoundError("this buyer has no such order", code="order_unknown")
         chat = self.sessions.chat(session, account_id, buyer)
+        said = None if client_id is None else chat.find_said(client_id)
+        if said is not None:
+            return said
         if len(chat.messages) >= MAX_MESSAGES:
             raise RateLimitedError("this chat is full; clear and begin anew", code="sandbox_chat_full")
         number = session.next_number()
@@ -194,6 +200,8 @@ class Market:
             order_id=order_id,
             product_id=product_id,
             webhook_id=f"evt-{session.tag}-{number}",
+            client_id=client_id,
+            busy=True,
         )
         chat.messages.append(message)
         data = self._message_data(session, chat, buyer, tier, message)
@@ -367,9 +375,10 @@ class Market:
                 if taken and session.troubles.twice:
                     await self._clock.sleep(TWICE_AFTER_SECONDS)
                     await self._poster.post(account, webhook_id, "message.created", data, on_push=on_push)
+        message.busy = False
         if not taken:
             message.state = "failed"
-            self._changed(session, chat, message)
+        self._changed(session, chat, message)
 
     def _report(self, account_id: str, webhook_id: str, kind: str, data: dict[str, object]) -> None:
         async def report() -> None:

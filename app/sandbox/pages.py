@@ -29,6 +29,7 @@ class Said(TypedDict):
     content: Mapping[str, Any]
     order_id: str | None
     product_id: str | None
+    client_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,7 @@ def read_said(market: Market, fields: Mapping[str, Any]) -> Said:
         content=_content(fields.get("content"), market.base_url),
         order_id=_optional(fields.get("order_id")),
         product_id=_optional(fields.get("product_id")),
+        client_id=_optional(fields.get("client_id")),
     )
 
 
