@@ -20,7 +20,7 @@ LARGEST_VARIANTS: Final = 4_000
 LARGEST_CELLS: Final = 16_000_000
 """Most weights (tokens times entries) kept, one byte each."""
 _RIDGE: Final = 0.3
-_CHUNK: Final = 512
+_CHUNK: Final = 1_024
 
 
 def fit_weights(
@@ -45,8 +45,8 @@ def fit_weights(
     count = len(entry_of)
     gram = np.zeros((count, count), dtype=np.float32)
     # Token by token blocks of a dense matrix: a bounded amount of memory whatever the vocabulary.
-    for low in range(0, token_count, 4 * _CHUNK):
-        high = min(low + 4 * _CHUNK, token_count)
+    for low in range(0, token_count, _CHUNK):
+        high = min(low + _CHUNK, token_count)
         inside = (tokens >= low) & (tokens < high)
         block = np.zeros((count, high - low), dtype=np.float32)
         block[documents[inside], tokens[inside] - low] = values[inside]
@@ -57,8 +57,8 @@ def fit_weights(
     dual = np.linalg.solve(gram, targets)
     weights = np.empty((token_count, entry_count), dtype=np.int8)
     scales = np.empty(token_count, dtype=np.float32)
-    for low in range(0, token_count, 4 * _CHUNK):
-        high = min(low + 4 * _CHUNK, token_count)
+    for low in range(0, token_count, _CHUNK):
+        high = min(low + _CHUNK, token_count)
         inside = (tokens >= low) & (tokens < high)
         block = np.zeros((high - low, count), dtype=np.float32)
         block[tokens[inside] - low, documents[inside]] = values[inside]
