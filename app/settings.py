@@ -184,7 +184,7 @@ def load_settings(
     Args:
         environment: names to values; None: this process's. It wins over the file.
         env_file: a file of ``NAME=value`` lines, or None; it needn't exist.
-        overrides: fields that win over both, from command-line options; None counts as not given.
+        overrides: fields that win over both, from command-line options; None counts as not given, "" as unset.
 
     Raises:
         ConfigurationError: a name is unknown, a value is wrong or a rule of production is broken; the message names
@@ -202,10 +202,10 @@ def load_settings(
         field = name.removeprefix(PREFIX).lower()
         if field not in Settings.model_fields or name != name.upper():
             raise _unknown(name, places[name])
-        # An empty value is one that was left out, as in a copied template.
-        if value != "":
-            fields[field] = value
+        fields[field] = value
     fields |= {field: value for field, value in overrides.items() if value is not None}
+    # An empty value is one that was left out, as in a copied template.
+    fields = {field: value for field, value in fields.items() if value != ""}
     try:
         return Settings(**fields)
     except ValidationError as error:

@@ -71,7 +71,10 @@ def run_demo(*, host: str, port: int) -> int:
     Raises:
         ConfigurationError: the port or the demo's folder is in use, or can't be used.
     """
+    from app.core.clock import SystemClock
+    from app.core.ids import SystemIds
     from app.main import run_server
+    from app.settings import load_secret_key
 
     _require_free(host, port)
     port = port or _free_port()
@@ -80,12 +83,14 @@ def run_demo(*, host: str, port: int) -> int:
     note("正在准备演示数据……", "preparing the demo …")
     with FileLock(folder / _DATABASE) as lock:
         _clear(folder, keep=f"{_DATABASE}.lock")
+        # Made here and now, so that nobody is told to look after the key of something that begins afresh each time.
+        load_secret_key(settings, SystemIds(SystemClock()))
         people = asyncio.run(seed(settings, base_url=f"http://127.0.0.1:{port}"))
         lock.release()
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not listened on
 
         def announce(_application: Any) -> None:
-            _announce(f"http://{f'[{shown}]' if ':' in shown else shown}:{port}", settings, people)
+            _announce(f"http://{f'[{shown}]' if ':' in shown else shown}:{port}", folder, people)
 
         return run_server(settings, host=host, port=port, demo=True, on_ready=announce)
 
@@ -137,13 +142,19 @@ def _settings(folder: Path) -> Settings:
     from app.settings import load_settings
 
     # A demo never touches the real database, nor Redis, whatever is set.
-    return load_settings(
-        env="development",
-        database_url=f"sqlite:///{folder / _DATABASE}",
-        redis_url="",
-        media_dir=folder / "media",
-        allowed_private_hosts=_LOOPBACK,
-    )
+    fixed: dict[str, Any] = {
+        "env": "development",
+        "database_url": f"sqlite:///{folder / _DATABASE}",
+        "redis_url": "",
+        "secret_key": "",
+        "media_dir": folder / "media",
+        "allowed_private_hosts": _LOOPBACK,
+    }
+    settings = load_settings(**fixed)
+    if "log_level" not in settings.model_fields_set:
+        # The terminal belongs to the addresses and logins.
+        settings = load_settings(**fixed, log_level="WARNING")
+    return settings
 
 
 def _read_shops(path: Path) -> list[dict[str, Any]]:
@@ -181,7 +192,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _announce(address: str, settings: Settings, people: Sequence[DemoPerson]) -> None:
+def _announce(address: str, folder: Path, people: Sequence[DemoPerson]) -> None:
     with contextlib.suppress(BrokenPipeError):
         print()
         say("伙计演示已就绪", "the Huoji demo is ready")
@@ -200,9 +211,7 @@ def _announce(address: str, settings: Settings, people: Sequence[DemoPerson]) ->
             [(one.name, one.password, one.role, ", ".join(one.groups) or "-") for one in people],
         )
         print()
-        say(
-            f"其他命令请加：HUOJI_DATABASE_URL={settings.database_url}",
-            f"for other commands: HUOJI_DATABASE_URL={settings.database_url}",
-        )
+        database = f"HUOJI_DATABASE_URL=sqlite:///{(folder / _DATABASE).absolute()}"
+        say(f"其他命令请加：{database}", f"for other commands: {database}")
         say("按 Ctrl+C 结束；下次启动数据重新生成", "Ctrl+C ends it; the next start begins afresh")
         print(flush=True)

@@ -203,7 +203,7 @@ def _undecided(state: str | None, *, is_acked: bool) -> str:
 
 
 def summarise(outcomes: Sequence[Outcome], *, seconds: float) -> dict[str, Any]:
-    """Return the JSON document of a run: numbers and shares (0-1) by outcome, band, rule and entry."""
+    """Return the JSON document of a run: numbers and shares (0-1) by outcome, band, rule, first reason and entry."""
     total = len(outcomes)
 
     def counted(names: Iterable[str | None]) -> dict[str, dict[str, float]]:
@@ -216,5 +216,6 @@ def summarise(outcomes: Sequence[Outcome], *, seconds: float) -> dict[str, Any]:
         "outcomes": counted(outcome.outcome for outcome in outcomes),
         "bands": counted(outcome.band for outcome in outcomes),
         "rules": counted(outcome.rule for outcome in outcomes),
+        "reasons": counted(outcome.why[0] if outcome.why else None for outcome in outcomes),
         "entries": counted(outcome.entry for outcome in outcomes if outcome.outcome == "answered"),
     }

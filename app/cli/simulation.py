@@ -222,7 +222,7 @@ def _print(document: dict[str, Any]) -> None:
         f"{document['messages']} messages in {document['seconds']:.1f} s",
     )
     for title, name, most in (
-        ("OUTCOME", "outcomes", None), ("BAND", "bands", None), ("RULE", "rules", None), ("ENTRY", "entries", _SHOWN_ENTRIES),
+        ("OUTCOME", "outcomes", None), ("BAND", "bands", None), ("RULE", "rules", None), ("REASON", "reasons", _SHOWN_ENTRIES), ("ENTRY", "entries", _SHOWN_ENTRIES),
     ):  # fmt: skip
         rows = list(document[name].items())[:most]
         if rows:
