@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import replace
 from functools import partial
-from operator import attrgetter
 from typing import Any
 
 from app.domain.conversations import ConversationState, Memory
@@ -22,10 +21,6 @@ from app.replies.templates import MissingFact, TemplateSet
 from app.replies.texts import TextBook
 
 __all__ = ["Situation"]
-
-
-_MEMORY_FIELDS = tuple(one.name for one in fields(Memory))
-_memory_values = attrgetter(*_MEMORY_FIELDS)
 
 
 class Situation:
@@ -96,10 +91,7 @@ class Situation:
 
     def memory_after(self) -> Memory:
         """Return the memory with all that was noted."""
-        if not self._changes:
-            return self.memory
-        # dataclasses.replace looks at each field's description; this happens on every turn.
-        return Memory(**dict(zip(_MEMORY_FIELDS, _memory_values(self.memory), strict=True)) | self._changes)
+        return replace(self.memory, **self._changes) if self._changes else self.memory
 
     # Texts -------------------------------------------------------------------------------------------------
 
