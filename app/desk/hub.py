@@ -152,10 +152,14 @@ class EventHub:
         cursor = after
         while True:
             page = await self._page(cursor)
-            cursor = _deliver(page, subscriber, cursor)
+            for event in page:
+                if event.is_for(subscriber):
+                    # What was missed may be more than a socket may hold at once; that isn't the reader's slowness.
+                    await subscriber.room()
+                    subscriber.push(event.frame, event.size)
+                cursor = event.seq
             if len(page) < PAGE:
                 break
-            await subscriber.room()
         # The rest under the lock, so that the loop can't move on between the last read and joining.
         async with self._turn:
             while cursor < self._position:
