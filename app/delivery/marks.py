@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, update
+from sqlalchemy import Connection, bindparam, insert, text, update
 
-from app.storage.tables import console_events, delivery_attempts, messages, outbox
+from app.storage.hot import HotStatement, insert_columns
+from app.storage.tables import delivery_attempts, messages, outbox
 
 __all__ = ["DeliveryMark", "MarkDeliveries"]
+
+
+AppendEvents = Callable[[Connection, Sequence[dict[str, Any]]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,24 +37,27 @@ class DeliveryMark:
     external_id: str | None = None
 
 
-_UPDATE_OUTBOX = (
+_UPDATE_OUTBOX = HotStatement(
     update(outbox)
-    .where(outbox.c.id == bindparam("b_id"), outbox.c.state == "open")
+    .where(outbox.c.id == bindparam("id_"), text("outbox.state = 'open'"))
     .values(
-        state=bindparam("b_state"),
-        attempts=bindparam("b_attempts"),
-        next_attempt_at_ms=bindparam("b_next"),
-        error=bindparam("b_error"),
-        done_at_ms=bindparam("b_done"),
+        state=bindparam("state"),
+        attempts=bindparam("attempts"),
+        next_attempt_at_ms=bindparam("next_attempt_at_ms"),
+        error=bindparam("error"),
+        done_at_ms=bindparam("done_at_ms"),
     )
 )
-_UPDATE_MESSAGE = (
+_UPDATE_MESSAGE = HotStatement(
     update(messages)
-    .where(messages.c.id == bindparam("b_id"), messages.c.status != "confirmed", messages.c.status != "sent")
-    .values(status=bindparam("b_status"), error=bindparam("b_error"), sent_at_ms=bindparam("b_sent"))
+    .where(messages.c.id == bindparam("id_"), text("messages.status IN ('queued', 'unconfirmed')"))
+    .values(status=bindparam("status"), error=bindparam("error"), sent_at_ms=bindparam("sent_at_ms"))
 )
-_UPDATE_EXTERNAL_ID = (
-    update(messages).where(messages.c.id == bindparam("b_id")).values(external_id=bindparam("b_external_id"))
+_UPDATE_EXTERNAL_ID = HotStatement(
+    update(messages).where(messages.c.id == bindparam("id_")).values(external_id=bindparam("external_id"))
+)
+_INSERT_ATTEMPT = HotStatement(
+    insert(delivery_attempts).values(insert_columns(*(column.name for column in delivery_attempts.columns)))
 )
 
 
@@ -59,46 +66,49 @@ class MarkDeliveries:
 
     rank = 30
 
+    def __init__(self, append_events: AppendEvents) -> None:
+        """``append_events`` stores console events in the same transaction."""
+        self._append_events = append_events
+
     def apply(self, connection: Connection, items: Sequence[DeliveryMark]) -> Sequence[None]:
         """Write every mark. An echo that came first has confirmed the message already; that is kept."""
-        connection.execute(
-            _UPDATE_OUTBOX,
+        _UPDATE_OUTBOX.run(
+            connection,
             [
                 {
-                    "b_id": mark.outbox_id,
-                    "b_state": mark.state,
-                    "b_attempts": mark.attempts,
-                    "b_next": mark.next_attempt_at_ms,
-                    "b_error": mark.error,
-                    "b_done": None if mark.state == "open" else mark.now_ms,
+                    "id_": mark.outbox_id,
+                    "state": mark.state,
+                    "attempts": mark.attempts,
+                    "next_attempt_at_ms": mark.next_attempt_at_ms,
+                    "error": mark.error,
+                    "done_at_ms": None if mark.state == "open" else mark.now_ms,
                 }
                 for mark in items
             ],
         )
         changed = [mark for mark in items if mark.message_status != "queued"]
         if changed:
-            connection.execute(
-                _UPDATE_MESSAGE,
+            _UPDATE_MESSAGE.run(
+                connection,
                 [
                     {
-                        "b_id": mark.message_id,
-                        "b_status": mark.message_status,
-                        "b_error": mark.error,
-                        "b_sent": mark.now_ms if mark.state == "sent" else None,
+                        "id_": mark.message_id,
+                        "status": mark.message_status,
+                        "error": mark.error,
+                        "sent_at_ms": mark.now_ms if mark.state == "sent" else None,
                     }
                     for mark in changed
                 ],
             )
         named = [mark for mark in items if mark.external_id is not None]
         if named:
-            connection.execute(
-                _UPDATE_EXTERNAL_ID,
-                [{"b_id": mark.message_id, "b_external_id": mark.external_id} for mark in named],
+            _UPDATE_EXTERNAL_ID.run(
+                connection, [{"id_": mark.message_id, "external_id": mark.external_id} for mark in named]
             )
         attempts = [mark.attempt for mark in items if mark.attempt is not None]
         if attempts:
-            connection.execute(insert(delivery_attempts), attempts)
+            _INSERT_ATTEMPT.run(connection, attempts)
         events = [mark.event for mark in items if mark.event is not None]
         if events:
-            connection.execute(insert(console_events), events)
+            self._append_events(connection, events)
         return [None] * len(items)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, Protocol
 
 import structlog
+from sqlalchemy import Connection
 
 from app.channels.base import ChannelAdapter
 from app.channels.http import OutcomeUnknownError, PeerUnavailableError
@@ -69,6 +70,10 @@ class DeliveryHooks(Protocol):
         """Return the console event to store with an outcome; None when nobody watches."""
         ...
 
+    def append_events(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+        """Store console events in a transaction of the sender's."""
+        ...
+
     def on_marked(self, item: OutboxItem, mark: DeliveryMark) -> None:
         """Hear of every outcome once it is stored."""
         ...
@@ -97,7 +102,7 @@ class DeliveryService:
         self._ids = ids
         self._metrics = metrics
         self._hooks = hooks
-        self._mark_operation = MarkDeliveries()
+        self._mark_operation = MarkDeliveries(hooks.append_events)
         self._lanes: dict[int, deque[OutboxItem]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._known: set[int] = set()

@@ -18,6 +18,7 @@ from app.delivery.outbox import OutboxItem
 from app.desk.events import append_events
 from app.pipeline.partitions import FencedError, current_epochs
 from app.storage.database import upsert
+from app.storage.hot import HotStatement, insert_columns
 from app.storage.tables import (
     buyers,
     conversations,
@@ -74,41 +75,55 @@ class TurnCommit:
     also: list[Callable[[Connection], None]] = field(default_factory=list[Callable[[Connection], None]])
 
 
-_UPDATE_CONVERSATION = (
+_CONVERSATION_COLUMNS = (
+    "state", "stage", "version", "group_id", "agent_id", "priority", "memory", "last_seq", "last_message_at_ms",
+    "waiting_since_ms", "unread", "updated_at_ms", "buyer_nickname", "buyer_tier",
+)  # fmt: skip
+_INSERT_CONVERSATION = HotStatement(
+    insert(conversations).values(
+        insert_columns(
+            *_CONVERSATION_COLUMNS,
+            "last_message", "id", "account_id", "external_id", "shop_id", "channel", "buyer_id", "buyer_external_id",
+            "partition", "bot_paused", "created_at_ms",
+        )
+    )
+)  # fmt: skip
+_UPDATE_CONVERSATION = HotStatement(
     update(conversations)
-    .where(conversations.c.id == bindparam("b_id"))
+    .where(conversations.c.id == bindparam("id_"))
     .values(
-        {
-            name: bindparam(f"b_{name}")
-            for name in (
-                "state",
-                "stage",
-                "version",
-                "group_id",
-                "agent_id",
-                "priority",
-                "memory",
-                "last_seq",
-                "last_message_at_ms",
-                "waiting_since_ms",
-                "unread",
-                "updated_at_ms",
-                "buyer_nickname",
-                "buyer_tier",
-            )
-        }
-        | {"last_message": func.coalesce(bindparam("b_last_message"), conversations.c.last_message)}
+        {name: bindparam(name) for name in _CONVERSATION_COLUMNS}
+        | {"last_message": func.coalesce(bindparam("last_message"), conversations.c.last_message)}
     )
 )
-_UPDATE_INBOX = (
+_INSERT_MESSAGE = HotStatement(
+    insert(messages).values(
+        insert_columns(
+            "id", "conversation_id", "seq", "session", "direction", "author", "author_id", "external_id", "content",
+            "created_at_ms", "sent_at_ms", "status", "in_reply_to", "decision_id",
+        )
+    )
+)  # fmt: skip
+_INSERT_DECISION = HotStatement(
+    insert(decisions).values(insert_columns(*(column.name for column in decisions.columns)))
+)
+_INSERT_OUTBOX = HotStatement(
+    insert(outbox).values(
+        insert_columns(
+            "id", "conversation_id", "account_id", "partition", "message_id", "author", "supersedable", "payload",
+            "state", "next_attempt_at_ms", "deadline_ms", "created_at_ms",
+        )
+    )
+)  # fmt: skip
+_UPDATE_INBOX = HotStatement(
     update(inbox)
-    .where(inbox.c.id == bindparam("b_id"))
+    .where(inbox.c.id == bindparam("id_"))
     .values(
-        state=bindparam("b_state"),
-        reason=bindparam("b_reason"),
-        message_id=bindparam("b_message_id"),
-        conversation_id=bindparam("b_conversation_id"),
-        done_at_ms=bindparam("b_done_at_ms"),
+        state=bindparam("state"),
+        reason=bindparam("reason"),
+        message_id=bindparam("message_id"),
+        conversation_id=bindparam("conversation_id"),
+        done_at_ms=bindparam("done_at_ms"),
     )
 )
 
@@ -186,7 +201,8 @@ def _write(connection: Connection, turns: list[TurnCommit], known: Mapping[int, 
         if row is None:
             new_conversations.append(values)
         else:
-            changed.append({f"b_{name}": value for name, value in values.items()})
+            values["id_"] = turn.conversation_id
+            changed.append(values)
         if turn.decision is not None:
             decision_rows.append(turn.decision)
         for item in turn.outbox:
@@ -197,27 +213,28 @@ def _write(connection: Connection, turns: list[TurnCommit], known: Mapping[int, 
         for done in turn.inbox_done:
             done_rows.append(
                 {
-                    "b_id": done.id,
-                    "b_state": done.state,
-                    "b_reason": done.reason,
-                    "b_message_id": done.message_id,
-                    "b_conversation_id": turn.conversation_id,
-                    "b_done_at_ms": turn.now_ms,
+                    "id_": done.id,
+                    "state": done.state,
+                    "reason": done.reason,
+                    "message_id": done.message_id,
+                    "conversation_id": turn.conversation_id,
+                    "done_at_ms": turn.now_ms,
                 }
             )
     if buyer_rows:
         _store_buyers(connection, buyer_rows)
     for statement, rows in (
-        (insert(conversations), new_conversations),
+        (_INSERT_CONVERSATION, new_conversations),
         (_UPDATE_CONVERSATION, changed),
-        (insert(decisions), decision_rows),
-        (insert(messages), message_rows),
-        (insert(outbox), outbox_rows),
-        (insert(escalations), escalation_rows),
+        (_INSERT_DECISION, decision_rows),
+        (_INSERT_MESSAGE, message_rows),
+        (_INSERT_OUTBOX, outbox_rows),
         (_UPDATE_INBOX, done_rows),
     ):
         if rows:
-            connection.execute(statement, rows)
+            statement.run(connection, rows)
+    if escalation_rows:
+        connection.execute(insert(escalations), escalation_rows)
     append_events(connection, event_rows)
     for turn in turns:
         for extra in turn.also:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import orjson
 from sqlalchemy import Connection, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from app.channels.base import Ack, ChannelAdapter
 from app.core.clock import Clock
@@ -24,6 +25,7 @@ from app.domain.messages import EventKind, InboundEvent
 from app.pipeline.partitions import partition_of
 from app.pipeline.records import ConversationRecord, record_from_row
 from app.storage.database import Database, upsert
+from app.storage.hot import HotStatement, insert_columns
 from app.storage.tables import conversations, inbox
 
 __all__ = ["Inbox", "InboxItem", "InboxResult", "StoreInbox", "buyer_lane_key"]
@@ -76,6 +78,16 @@ def buyer_lane_key(buyer_external_id: str) -> str:
     return f"buyer:{buyer_external_id}"
 
 
+_COLUMNS = insert_columns(
+    "id", "account_id", "channel", "kind", "dedupe_key", "lane_key", "partition", "headers", "body", "received_at_ms",
+    "state", "reason",
+)  # fmt: skip
+_INSERT_INBOX = HotStatement(
+    sqlite.insert(inbox).values(_COLUMNS).on_conflict_do_nothing(),
+    postgresql=postgresql.insert(inbox).values(_COLUMNS).on_conflict_do_nothing(),
+)
+
+
 class StoreInbox:
     """The bulk operation that stores events, absorbing duplicates."""
 
@@ -83,7 +95,7 @@ class StoreInbox:
 
     def apply(self, connection: Connection, items: Sequence[InboxItem]) -> Sequence[InboxResult | Exception]:
         """Insert what is new; count what is not."""
-        connection.execute(upsert(connection, inbox).on_conflict_do_nothing(), [_row(item) for item in items])
+        _INSERT_INBOX.run(connection, [_row(item) for item in items])
         ids = [item.id for item in items]
         stored = set(
             connection.execute(select(inbox.c.id).where(inbox.c.id.between(min(ids), max(ids)))).scalars()

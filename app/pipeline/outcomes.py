@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, insert, select
 from app.core.errors import ConflictError, UnavailableError
 from app.delivery.marks import DeliveryMark
 from app.delivery.outbox import OutboxItem
-from app.desk.events import conversation_event, message_delivery_event
+from app.desk.events import append_events, conversation_event, message_delivery_event
 from app.desk.ownership import change_owner
 from app.desk.packets import escalation_row
 from app.desk.scope import read_conversation
@@ -74,6 +74,10 @@ class DeliveryOutcomes:
                 "agent_id": conversation.agent_id,
             }
         return message_delivery_event(row, message_id=item.message_id, status=status, error=error, now_ms=now_ms)
+
+    def append_events(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+        """Store events in the transaction that marks a delivery."""
+        append_events(connection, rows)
 
     def on_marked(self, item: OutboxItem, mark: DeliveryMark) -> None:
         """Push the event; hand the conversation of a dead letter to a human."""
