@@ -27,9 +27,13 @@ def insert_columns(*names: str) -> dict[str, Any]:
 class HotStatement:
     """An INSERT or UPDATE of many rows. Every row must have every bound name."""
 
-    def __init__(self, statement: UpdateBase) -> None:
-        """Take a statement whose parameters are all named ``bindparam``\\ s (or bound columns of an INSERT)."""
+    def __init__(self, statement: UpdateBase, **by_dialect: UpdateBase) -> None:
+        """Take a statement whose parameters are all bound by name.
+
+        ``by_dialect``: other statements for databases that write it another way (``postgresql=…``).
+        """
         self._statement = statement
+        self._by_dialect = by_dialect
         self._prepared: dict[str, _Prepared] = {}
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> None:
