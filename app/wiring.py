@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from sqlalchemy import Connection, func, select
+from starlette.applications import Starlette
 
-from app.api.health import health_routes
+from app.api.health import HEALTH_PATHS, health_routes
 from app.api.webhooks import WEBHOOK_PREFIX, WebhookEdge
 from app.channels.addresses import AddressPolicy
 from app.channels.http import HttpClient
@@ -49,6 +51,9 @@ from app.storage.schema import prepare, read_schema, require_current
 from app.storage.tables import decisions, escalations, inbox, messages, outbox
 from app.storage.urls import sqlite_path
 
+if TYPE_CHECKING:
+    from app.wiring_http import HttpSide
+
 __all__ = ["Application"]
 
 log = structlog.get_logger(__name__)
@@ -65,8 +70,8 @@ class Application:
         self.metrics = metrics
         self.has_failed = False
         self.on_fatal: Callable[[], None] = lambda: None
-        self._demo = demo
-        self._own_url = own_url
+        self.is_demo = demo
+        self.own_url = own_url
         clock = self.clock = SystemClock()
         ids = self.ids = SystemIds(clock)
         key = load_secret_key(settings, ids)
@@ -75,14 +80,25 @@ class Application:
         self.box = SecretBox(key.value)
         self.registry = Registry()
         allowed = [*settings.allowed_private_hosts, *(("127.0.0.1", "::1", "localhost") if demo else ())]
-        self.client = HttpClient(clock=clock, policy=AddressPolicy.parse(allowed))
+        self.addresses = AddressPolicy.parse(allowed)
+        self.client = HttpClient(clock=clock, policy=self.addresses)
         self.database = Database(settings.database_url, metrics=metrics)
         self._epochs: dict[int, int] = {}
         self._lock: FileLock | None = None
         self._build_services()
         self._edge = WebhookEdge(self.inbox, clock=clock, metrics=metrics, max_body=settings.max_body)
-        self._sandbox: Any = None
-        self._api: Any = None
+        token = settings.metrics_token
+        self._health: Any = Starlette(
+            routes=health_routes(
+                readiness=self.readiness,
+                metrics=metrics,
+                metrics_token=token.get_secret_value() if token is not None else None,
+            )
+        )
+        self._http: HttpSide | None = None
+        self._http_lock = asyncio.Lock()
+        self._warming: asyncio.Task[HttpSide] | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     def _build_services(self) -> None:
         clock, ids, database = self.clock, self.ids, self.database
@@ -158,6 +174,7 @@ class Application:
                 "shops": self.directory.refresh,
                 "knowledge": self.knowledge.refresh,
                 "outbox": self._enqueue_open,
+                "users": self._recheck_sessions,
             },
         )
 
@@ -188,17 +205,25 @@ class Application:
             self.backlog.start()
             await self._enqueue_open()
             await self.watch.start()
+            self._warming = asyncio.get_running_loop().create_task(self.http_side())
         except BaseException:
             await self._release()
             raise
 
     def refuse_new_work(self) -> None:
-        """Answer webhooks with 503 from now on, and readiness with no."""
+        """Answer webhooks with 503 from now on, and readiness with no; tell open streams to go."""
         self._edge.stopping = True
+        if self._http is not None:
+            self._closing = asyncio.get_running_loop().create_task(self._http.close_streams())
 
     async def stop(self, seconds: float) -> None:
         """Finish what is under way within ``seconds``, then let go of everything. What isn't done stays stored."""
-        self.refuse_new_work()
+        self._edge.stopping = True
+        if self._warming is not None:
+            await asyncio.gather(self._warming, return_exceptions=True)
+        if self._http is not None:
+            await self._http.close_streams()
+            await self._http.stop()
         await self.watch.stop()
         await self.backlog.stop()
         await self.lanes.stop(seconds / 2)
@@ -220,25 +245,24 @@ class Application:
         if scope["type"] == "http" and scope["path"].startswith(WEBHOOK_PREFIX):
             await self._edge(scope, receive, send)
             return
-        if self._sandbox is not None and scope["type"] == "http" and scope["path"].startswith("/sandbox"):
-            await self._sandbox(scope, receive, send)
+        if scope["type"] == "http" and scope["path"] in HEALTH_PATHS:
+            await self._health(scope, receive, send)
             return
-        await self._rest()(scope, receive, send)
+        http = await self.http_side()
+        if http.sandbox is not None and scope["type"] == "http" and scope["path"].startswith("/sandbox/"):
+            # As a mount does it: the application below sees the path behind its own.
+            await http.sandbox({**scope, "root_path": "/sandbox"}, receive, send)
+            return
+        await http.api(scope, receive, send)
 
-    def _rest(self) -> Any:
-        # The API is made when it is first asked for: its models cost a second that a webhook needn't wait for.
-        if self._api is None:
-            from starlette.applications import Starlette
-
-            token = self.settings.metrics_token
-            self._api = Starlette(
-                routes=health_routes(
-                    readiness=self.readiness,
-                    metrics=self.metrics,
-                    metrics_token=token.get_secret_value() if token is not None else None,
-                )
-            )
-        return self._api
+    async def http_side(self) -> HttpSide:
+        """Return the API and the sockets, imported and built when first needed (``start`` begins it at once)."""
+        if self._http is None:
+            async with self._http_lock:
+                if self._http is None:
+                    make = await asyncio.to_thread(_import_http_side)
+                    self._http = make(self)
+        return self._http
 
     async def readiness(self) -> Mapping[str, str]:
         """Return what stands in the way of taking traffic; empty when nothing does."""
@@ -272,10 +296,25 @@ class Application:
             log.critical("server.fenced", advice="another huoji serve runs on this database; this one stops")
             self.on_fatal()
 
+    async def replayed(self, outbox_id: int) -> None:
+        """Take up a dead letter that was just put back on its way."""
+        log.info("delivery.replayed", outbox_id=outbox_id)
+        await self._enqueue_open()
+
+    async def _recheck_sessions(self) -> None:
+        if self._http is not None:
+            await self._http.recheck_sessions()
+
     async def _enqueue_open(self) -> None:
         self.delivery.enqueued(
             await self.database.read(lambda connection: open_items(connection, range(PARTITIONS)))
         )
+
+
+def _import_http_side() -> Callable[[Application], HttpSide]:
+    from app.wiring_http import HttpSide
+
+    return HttpSide
 
 
 def _highest_id(connection: Connection) -> int:

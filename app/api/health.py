@@ -11,7 +11,9 @@ from starlette.routing import Route
 
 from app.core.metrics import Metrics
 
-__all__ = ["health_routes"]
+__all__ = ["HEALTH_PATHS", "health_routes"]
+
+HEALTH_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 
 Readiness = Callable[[], Awaitable[Mapping[str, str]]]
 """Returns what stands in the way of taking traffic, by part; empty when nothing does."""
@@ -26,7 +28,9 @@ def health_routes(*, readiness: Readiness, metrics: Metrics, metrics_token: str 
     async def readyz(_request: Request) -> Response:
         problems = await readiness()
         if problems:
-            return JSONResponse({"status": "not ready", "problems": dict(problems)}, 503, {"Retry-After": "1"})
+            return JSONResponse(
+                {"status": "not ready", "problems": dict(problems)}, 503, {"Retry-After": "1"}
+            )
         return JSONResponse({"status": "ready"})
 
     async def render_metrics(request: Request) -> Response:
