@@ -162,12 +162,17 @@ class EventHub:
                 break
         # The rest under the lock, so that the loop can't move on between the last read and joining.
         async with self._turn:
+            if not self._subscribers:
+                # Nobody was listening, so the loop hasn't read; it begins where this one has got to.
+                self._position = cursor
             while cursor < self._position:
                 page = await self._page(cursor)
                 if not page:
                     break
                 cursor = _deliver(page, subscriber, cursor)
             self._subscribers[subscriber] = cursor
+        # What was committed meanwhile may have been announced to nobody.
+        self._wake.set()
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """End a stream."""
@@ -198,6 +203,8 @@ class EventHub:
 
     async def _step(self) -> bool:
         """Push one page of new events; True when there may be more."""
+        if not self._subscribers:
+            return False
         async with self._turn:
             page = await self._page(self._position)
             for event in page:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, or_, select, update
 
 from app.core.errors import NotFoundError, UnavailableError
 from app.desk.escalations import PolicyOf
@@ -36,12 +36,26 @@ LOOK_AGAIN_SECONDS = 30.0
 
 RETRY_SECONDS = 1.0
 
+_QUEUE_COLUMNS = [
+    escalations.c[name]
+    for name in (
+        "id", "shop_id", "group_id", "major", "deadline_ms", "offered_to", "offered_at_ms", "declined_by",
+    )
+]  # fmt: skip
+
+
+ALERTS_AT_ONCE = 20
+"""Notices written in one transaction, so that a long queue doesn't hold up everybody else's writes."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Situation:
+    """``next_deadline_ms``: when the next leader is to be told, of the whole queue."""
+
     queue: Sequence[Waiting]
     agents: Sequence[OnlineAgent]
     leaders: Mapping[str, int]
+    next_deadline_ms: int | None = None
 
 
 class Router:
@@ -78,7 +92,10 @@ class Router:
         )  # fmt: skip
         if plan.offers or plan.alerts:
             await self._desk.change(lambda work: _apply(work, plan))
-        return plan.next_ms
+        if len(plan.alerts) > ALERTS_AT_ONCE:
+            return self._desk.clock.now_ms()
+        due = [at for at in (plan.next_ms, situation.next_deadline_ms) if at is not None]
+        return min(due, default=None)
 
     async def repeat_offers(self, user: User) -> None:
         """Tell an agent again what is offered to them now: they have just come and saw none of it."""
@@ -125,19 +142,44 @@ class Router:
         return self._policy_of(shop_id).human_accept_seconds * 1000
 
     def _look(self, connection: Connection) -> _Situation:
+        now_ms = self._desk.clock.now_ms()
+        agents = self._online(connection)
+        query = select(*_QUEUE_COLUMNS).where(escalations.c.state == "open")
+        if not agents:
+            # Then nothing can be offered, and a long queue needn't be read each time somebody joins it.
+            query = query.where(
+                or_(escalations.c.deadline_ms <= now_ms, escalations.c.offered_to.is_not(None))
+            )
         queue = [
             self._waiting(row)
             for row in connection.execute(
-                select(escalations)
-                .where(escalations.c.state == "open")
-                .order_by(
+                query.order_by(
                     escalations.c.priority_rank.desc(), escalations.c.waiting_since_ms, escalations.c.id
-                )
-                .limit(QUEUE_AT_MOST)
+                ).limit(QUEUE_AT_MOST)
             ).mappings()
         ]
-        if not queue:
-            return _Situation((), (), {})
+        next_deadline_ms = connection.execute(
+            select(func.min(escalations.c.deadline_ms)).where(
+                escalations.c.state == "open", escalations.c.deadline_ms > now_ms
+            )
+        ).scalar()
+        leaders: dict[str, int] = {}
+        if queue:
+            found = select(groups.c.id, groups.c.leader_id).where(groups.c.leader_id.is_not(None))
+            leaders = {row.id: row.leader_id for row in connection.execute(found)}
+        return _Situation(queue, agents, leaders, next_deadline_ms)
+
+    def _online(self, connection: Connection) -> list[OnlineAgent]:
+        rows = connection.execute(
+            select(users, presence.c.seen_at_ms)
+            .join(presence, presence.c.agent_id == users.c.id)
+            .where(presence.c.status == "online", users.c.disabled.is_(False))
+        ).mappings()
+        people = [
+            user_from_row(row) for row in rows if self._presence.is_connected(row["id"], row["seen_at_ms"])
+        ]
+        if not people:
+            return []
         loads: dict[int, int] = {
             row.agent_id: row.held
             for row in connection.execute(
@@ -146,23 +188,7 @@ class Router:
                 .group_by(conversations.c.agent_id)
             )
         }
-        rows = connection.execute(
-            select(users, presence.c.seen_at_ms)
-            .join(presence, presence.c.agent_id == users.c.id)
-            .where(presence.c.status == "online", users.c.disabled.is_(False))
-        ).mappings()
-        agents = [
-            OnlineAgent(user_from_row(row), loads.get(row["id"], 0))
-            for row in rows
-            if self._presence.is_connected(row["id"], row["seen_at_ms"])
-        ]
-        leaders: dict[str, int] = {
-            row.id: row.leader_id
-            for row in connection.execute(
-                select(groups.c.id, groups.c.leader_id).where(groups.c.leader_id.is_not(None))
-            )
-        }
-        return _Situation(queue, agents, leaders)
+        return [OnlineAgent(user, loads.get(user.id, 0)) for user in people]
 
     def _waiting(self, row: Mapping[Any, Any]) -> Waiting:
         policy = self._policy_of(row["shop_id"])
@@ -181,7 +207,7 @@ class Router:
 
 
 def _apply(work: Work, plan: Plan) -> None:
-    for alert in plan.alerts:
+    for alert in plan.alerts[:ALERTS_AT_ONCE]:
         _alert(work, alert)
     for offer in plan.offers:
         _make(work, offer)

@@ -32,7 +32,9 @@ async def test_the_one_who_accepts_holds_the_conversation(world: DeskWorld) -> N
     assert taken["group_id"] == "presale"
 
 
-@pytest.mark.parametrize("rounds", [10])
+@pytest.mark.parametrize(
+    "rounds", [10, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+)
 async def test_of_a_hundred_who_accept_at_once_one_wins_and_the_others_hear_who(
     world: DeskWorld, rounds: int
 ) -> None:

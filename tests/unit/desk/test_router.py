@@ -72,7 +72,8 @@ async def test_an_offer_that_is_not_accepted_in_a_minute_moves_on_and_after_thre
     await eventually(lambda: _at_least(lite, "escalation.offered", 2))
     for _ in range(13):
         await lite.clock.run_for(10)
-    (notice,) = await eventually(lambda: lite.events("notice"))
+    await eventually(lambda: lite.events("notice"))
+    (notice,) = await lite.events("notice")
 
     assert [agent for _, agent in await offers(lite)][:2] == [first.id, second.id]
     assert notice["group_id"] == "supervisor"
@@ -124,3 +125,24 @@ async def test_resting_agents_are_not_asked_and_lose_what_is_offered_to_them(lit
 
 async def _at_least(world: DeskWorld, kind: str, number: int) -> bool:
     return len(await world.events(kind)) >= number
+
+
+async def test_a_long_queue_without_anybody_online_alerts_in_small_portions_and_is_served_later(
+    lite: DeskWorld,
+) -> None:
+    for number in range(30):
+        await lite.escalate(await lite.conversation(f"c-{number}"))
+    assert await lite.router.route() == lite.clock.now_ms() + 180_000
+    assert await lite.events("notice") == []
+    lite.clock.advance(180)
+
+    assert await lite.router.route() == lite.clock.now_ms()
+    assert len(await lite.events("notice")) == 20
+    await lite.router.route()
+    assert len(await lite.events("notice")) == 30
+    assert await lite.router.route() == lite.clock.now_ms() + 180_000
+
+    agent = await lite.person("lin", max_load=40)
+    await lite.come_online(agent)
+    await lite.router.route()
+    assert len(await offers(lite)) == 30
