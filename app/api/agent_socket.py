@@ -182,6 +182,7 @@ class _AgentSocket:
         self._queue = FrameQueue(websocket.send_text, on_overflow=self._too_slow)
         self._finished: asyncio.Future[tuple[int, str] | None] = asyncio.get_running_loop().create_future()
         self._is_greeted = False
+        self._is_present = False
         self._tokens = float(FRAMES_AT_ONCE)
         self._filled_at = sockets.clock.monotonic()
 
@@ -220,7 +221,7 @@ class _AgentSocket:
             self.ended.set()
         if closing is not None:
             await _close(self._websocket, *closing)
-        if self._is_greeted:
+        if self._is_present:
             with contextlib.suppress(HuojiError):
                 await self._sockets.presence.disconnected(self.user)
 
@@ -325,8 +326,13 @@ class _AgentSocket:
             sockets.take_over(self)
         # The stream's beginning is fixed before the state is read: what happens in between is told twice, never lost.
         resume = await sockets.hub.check(hello.resume_after)
-        await sockets.presence.connected(self.user)
-        self._is_greeted = True
+        if hello.resume_after is None or resume.is_resync:
+            # Before the agent counts as present, or what is offered to them because they came would be told twice.
+            await sockets.router.repeat_offers(self.user)
+        if not self._is_present:
+            # Noted first: a hello that fails half-way may be said again.
+            self._is_present = True
+            await sockets.presence.connected(self.user)
         seat = await sockets.presence.seat(self.user)
         groups = await sockets.database.read(self._groups)
         self._answer(
@@ -350,9 +356,12 @@ class _AgentSocket:
         )
         if resume.is_resync:
             self._put({"seq": resume.seq, "type": "resync", "data": {}})
-        await sockets.hub.subscribe(self, resume.seq)
-        if hello.resume_after is None or resume.is_resync:
-            await sockets.router.repeat_offers(self.user)
+        self._is_greeted = True
+        try:
+            await sockets.hub.subscribe(self, resume.seq)
+        except UnavailableError:
+            # The answer has left already; a stream that isn't there would be worse than a new connection.
+            self.finish(CloseCode.RESTART, "try again in a moment")
 
     def _groups(self, connection: Connection) -> list[str]:
         return group_ids(connection, self.user)

@@ -190,6 +190,8 @@ class EventHub:
                 await self._prune()
             except UnavailableError:
                 log.warning("desk.events_unreadable")
+            except Exception:  # what is stored stays readable; the next look may succeed
+                log.exception("desk.events_unreadable")
             await self._wait()
 
     async def _wait(self) -> None:

@@ -178,6 +178,8 @@ class PresenceService:
                 await self.sweep()
             except UnavailableError:
                 log.warning("desk.presence_failed")
+            except Exception:  # leases must be renewed whatever one conversation holds
+                log.exception("desk.presence_failed")
 
     async def _renew(self) -> None:
         here = [user_id for user_id, count in self._sockets.items() if count > 0]

@@ -130,6 +130,9 @@ class Router:
             except UnavailableError:
                 log.warning("desk.routing_failed")
                 seconds = RETRY_SECONDS
+            except Exception:  # routing must go on whatever one escalation holds
+                log.exception("desk.routing_failed")
+                seconds = RETRY_SECONDS
             nap = asyncio.ensure_future(self._desk.clock.sleep(seconds))
             hint = asyncio.ensure_future(self._wake.wait())
             try:

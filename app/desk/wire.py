@@ -37,20 +37,7 @@ def text_id(value: int | None) -> str | None:
 
 def message_wire(row: Mapping[Any, Any], *, decision: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return a row of table ``messages`` as a Message; ``decision`` is added where there is one."""
-    wire: dict[str, Any] = {
-        "id": str(row["id"]),
-        "external_id": row["external_id"],
-        "conversation_id": str(row["conversation_id"]),
-        "direction": row["direction"],
-        "author": row["author"],
-        "author_id": text_id(row.get("author_id")),
-        "content": orjson.loads(row["content"]),
-        "created_at": rfc3339(row["created_at_ms"]),
-        "sent_at": rfc3339(row.get("sent_at_ms")),
-        "status": row["status"],
-        "error": row.get("error"),
-        "in_reply_to": text_id(row.get("in_reply_to")),
-    }
+    wire = _message(row, orjson.loads(row["content"]))
     if decision is not None:
         wire["decision"] = dict(decision)
     return wire
@@ -58,7 +45,25 @@ def message_wire(row: Mapping[Any, Any], *, decision: Mapping[str, Any] | None =
 
 def message_json(row: Mapping[Any, Any]) -> str:
     """Return a Message as JSON text: what column ``conversations.last_message`` holds."""
-    return dumps(message_wire(row))
+    # The content is JSON already; it goes in as it is, since this runs for every turn.
+    return orjson.dumps(_message(row, orjson.Fragment(row["content"]))).decode()
+
+
+def _message(row: Mapping[Any, Any], content: Any) -> dict[str, Any]:
+    return {
+        "id": str(row["id"]),
+        "external_id": row["external_id"],
+        "conversation_id": str(row["conversation_id"]),
+        "direction": row["direction"],
+        "author": row["author"],
+        "author_id": text_id(row.get("author_id")),
+        "content": content,
+        "created_at": rfc3339(row["created_at_ms"]),
+        "sent_at": rfc3339(row.get("sent_at_ms")),
+        "status": row["status"],
+        "error": row.get("error"),
+        "in_reply_to": text_id(row.get("in_reply_to")),
+    }
 
 
 def conversation_wire(row: Mapping[Any, Any]) -> dict[str, Any]:

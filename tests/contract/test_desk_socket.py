@@ -253,6 +253,22 @@ async def test_a_cursor_from_the_future_is_told_to_reload(office: Office) -> Non
         assert event["seq"] == await office.desk.hub.position()
 
 
+async def test_an_escalation_raised_before_an_agent_came_reaches_them_once_when_they_say_hello(
+    office: Office,
+) -> None:
+    await office.api.add("lin")
+    async with office.agent("lin"):
+        pass
+    escalation = await office.desk.escalate(await office.desk.conversation())
+    async with office.agent("lin", status=None) as agent:
+        offered = await agent.event("escalation.offered")
+        assert offered["data"]["escalation_id"] == str(escalation)
+        await agent.ok("status", status="online")
+        await office.desk.router.route()
+        await agent.ok("status", status="online")
+        assert [one for one in agent.events if one["type"] == "escalation.offered"] == []
+
+
 async def test_an_open_offer_is_repeated_to_whoever_connects_again(office: Office) -> None:
     await office.api.add("lin")
     async with office.agent("lin") as agent:
