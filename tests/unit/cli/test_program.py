@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,24 @@ def test_every_command_has_help_and_leaves_nothing_behind(huoji: Huoji, folder: 
     assert done.status == 0
     assert "Usage: huoji" in done.out
     assert list(folder.iterdir()) == []
+
+
+def test_the_command_line_starts_without_what_only_some_commands_need():
+    code = "import sys, app.cli.program as p; p.build(); print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {
+        "aiohttp",
+        "alembic",
+        "asyncio",
+        "fastapi",
+        "numpy",
+        "opencc",
+        "pydantic",
+        "rich",
+        "sqlalchemy",
+        "uvicorn",
+    }
+    assert heavy & set(done.stdout.split()) == set()
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
