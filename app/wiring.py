@@ -271,8 +271,7 @@ class Application:
             problems["server"] = "stopping"
         if self.has_failed:
             problems["partitions"] = "another process owns them"
-        if not self.backlog.is_live:
-            problems["backlog"] = "messages from before the start are still being read"
+        # A backlog from before the start is no problem: what comes in is stored, acked and taken in its turn.
         try:
             require_current(await self.database.read(read_schema))
         except UnavailableError:

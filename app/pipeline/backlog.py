@@ -1,7 +1,8 @@
 """From the stored inbox back into lanes: at start, and whenever a row is open that no lane knows.
 
 While the backlog is being read, messages that arrive are stored and acked but not handed to their lanes: the reader
-comes to them in the order of their ids, so that nothing overtakes an older message of its conversation.
+comes to them in the order of their ids, so that nothing overtakes an older message of its conversation. What arrives
+during the last read is handed over right after it; so the reader catches up however fast messages come in.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Backlog:
         self._lanes = lanes
         self._clock = clock
         self._is_live = False
-        self._skipped = False
+        self._arrived: list[InboxItem] = []
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -72,25 +73,33 @@ class Backlog:
         if self._is_live:
             self._lanes.push(item, result)
         else:
-            self._skipped = True
+            self._arrived.append(item)
 
     async def _run(self) -> None:
         after = 0
         while not self._is_live:
+            # Whatever arrived up to here is committed, so the next read finds it.
+            self._arrived.clear()
             if self._lanes.waiting >= MOST_WAITING:
                 await self._clock.sleep(0.05)
                 continue
-            self._skipped = False
             try:
-                rows = await self._database.read(lambda connection, start=after: _open_rows(connection, start, PAGE))
+                rows = await self._database.read(
+                    lambda connection, start=after: _open_rows(connection, start, PAGE)
+                )
             except UnavailableError:
                 await self._clock.sleep(0.5)
                 continue
             for row in rows:
                 self._push(row)
                 after = row["id"]
-            # Nothing left, and nothing was stored while we looked: from here on arrivals go straight to their lanes.
-            self._is_live = not rows and not self._skipped
+            if len(rows) < PAGE:
+                # Everything older is in its lane; what was stored during this read follows, in the order of its
+                # commits, and from here on arrivals go straight to theirs. A lane ignores what it has already.
+                for item in self._arrived:
+                    self._lanes.push(item)
+                self._arrived.clear()
+                self._is_live = True
         while True:
             await self._clock.sleep(SWEEP_SECONDS)
             with contextlib.suppress(UnavailableError):
@@ -138,5 +147,7 @@ def _event_of(adapter: ChannelAdapter, account: Account, row: Mapping[str, Any])
 
 
 def _open_rows(connection: Connection, after: int, limit: int) -> list[Mapping[str, Any]]:
-    statement = select(inbox).where(inbox.c.state == "open", inbox.c.id > after).order_by(inbox.c.id).limit(limit)
+    statement = (
+        select(inbox).where(inbox.c.state == "open", inbox.c.id > after).order_by(inbox.c.id).limit(limit)
+    )
     return [dict(row) for row in connection.execute(statement).mappings()]
