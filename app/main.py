@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -91,6 +92,7 @@ async def _serve(
     actual_port = listening.getsockname()[1]
     application = Application(settings, metrics=metrics, demo=demo, own_url=f"http://127.0.0.1:{actual_port}")
     await application.start()
+    _calm_collector()
     config = uvicorn.Config(
         application,
         lifespan="off",
@@ -128,6 +130,17 @@ async def _serve(
         await application.stop(DRAIN_SECONDS)
         log.info("server.stopped", pid=os.getpid())
     return 1 if application.has_failed else 0
+
+
+def _calm_collector() -> None:
+    """Keep what lives as long as the process (knowledge, statements, routes) out of every later garbage collection.
+
+    Messages leave no cycles behind; collecting the whole heap again and again would cost a tenth of the CPU and put
+    pauses of tens of milliseconds into the slowest replies.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 async def _announce(

@@ -20,6 +20,8 @@ EPOCH_MS = 1_704_067_200_000
 
 _COUNTER_BITS = 12
 _NODE_BITS = 10
+_COUNTER_MASK = (1 << _COUNTER_BITS) - 1
+_TIME_MASK = ~_COUNTER_MASK
 
 
 class Ids(Protocol):
@@ -48,7 +50,8 @@ class SystemIds:
     def __init__(self, clock: Clock, node: int | None = None) -> None:
         """Take the clock, and the process's number from 0 to 1023 (random when not given)."""
         self._clock = clock
-        self._node = (secrets.randbits(_NODE_BITS) if node is None else node) & ((1 << _NODE_BITS) - 1)
+        node = (secrets.randbits(_NODE_BITS) if node is None else node) & ((1 << _NODE_BITS) - 1)
+        self._node_bits = node << _COUNTER_BITS
         self._slot = 0
         # Ids are made on the event loop and in the writer's thread.
         self._lock = threading.Lock()
@@ -58,12 +61,11 @@ class SystemIds:
         # still or goes back, the id simply borrows from the next millisecond.
         now = (self._clock.now_ms() - EPOCH_MS) << _COUNTER_BITS
         with self._lock:
-            slot = self._slot = max(now, self._slot + 1)
-        return self._compose(slot)
-
-    def _compose(self, slot: int) -> int:
-        at, counter = slot >> _COUNTER_BITS, slot & ((1 << _COUNTER_BITS) - 1)
-        return (((at << _NODE_BITS) | self._node) << _COUNTER_BITS) | counter
+            slot = self._slot + 1
+            if slot < now:
+                slot = now
+            self._slot = slot
+        return ((slot & _TIME_MASK) << _NODE_BITS) | self._node_bits | (slot & _COUNTER_MASK)
 
     def token(self, size: int = 32) -> str:
         return secrets.token_urlsafe(size)
