@@ -73,6 +73,9 @@ class _Sandbox:
     async def page(self, request: Request) -> Response:
         return FileResponse(self._folder / "index.html", media_type="text/html; charset=utf-8")
 
+    async def agents(self, request: Request) -> Response:
+        return FileResponse(self._folder / "agents.html", media_type="text/html; charset=utf-8")
+
     async def begin(self, request: Request) -> Response:
         fields = await _read_json(request)
         before = fields.get("instead_of")
@@ -175,7 +178,7 @@ def create_sandbox(
     snapshot: Callable[[], Snapshot],
     shop: Callable[[str], ShopPolicy],
     agents_url: str | None = None,
-    docs_url: str = "/asyncapi.json",
+    docs_url: str = "agents",
 ) -> Starlette:
     """Return the application to mount at ``/sandbox``.
 
@@ -185,7 +188,7 @@ def create_sandbox(
         snapshot: the knowledge in service now, for the titles of entries.
         shop: a shop's policy by its id, for its thresholds.
         agents_url: the agents' console, when there is one.
-        docs_url: how agents answer without a console.
+        docs_url: how agents answer without a console; the sandbox brings a page about it.
     """
     with as_file(files("app.sandbox") / "static") as folder:
         static = Path(folder)
@@ -194,6 +197,7 @@ def create_sandbox(
     one = "/api/sessions/{session_id}"
     routes = [
         Route("/", box.page),
+        Route("/agents", box.agents),
         Route("/api/sessions", box.begin, methods=["POST"]),
         Route(one, box.world),
         Route(f"{one}/troubles", box.troubles, methods=["PUT"]),

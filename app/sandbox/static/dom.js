@@ -2,7 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const shapes = {
-  refresh: "M13 4v3.2H9.8M3 12V8.8h3.2M12.6 7A5 5 0 0 0 4 5.2M3.4 9a5 5 0 0 0 8.6 1.8",
+  refresh: "M13.2 8A5.2 5.2 0 1 1 11.6 4.3M13.4 2.2v3.2h-3.2",
   image: "M2.5 3.5h11v9h-11zM2.8 11.5 6 8l2.4 2.4L10.5 8l2.8 3.2M5.6 6.2h.01",
   copy: "M6 6h7.5v7.5H6zM3.8 10H2.5V2.5H10v1.3",
   plug: "M5.5 2v3M10.5 2v3M3.5 5h9v2.6a4.5 4.5 0 0 1-9 0zM8 12v2",

@@ -1,7 +1,7 @@
 // The journey panel: draws what became of one message.
 
 import { el, icon } from "./dom.js";
-import { named, reason, span, t } from "./texts.js";
+import { currentLanguage, named, reason, span, t } from "./texts.js";
 
 const step = (at, look, glyph, title, tags, ...body) =>
   el("li", el("span.at", at), el(`span.dot${look ? `.${look}` : ""}`, icon(glyph)), el("div.what", el("h3", title, ...tags), ...body));
@@ -69,7 +69,7 @@ function decided(stage, at, links, orderName) {
   return step(at, look, glyph, t("decided", named("decision", stage.decision)), [handed && el("span.tag.amber", reason(handed.reason))], facts,
     handed && el("div.hand",
       el("p", t("hand_text", named("group", handed.group), named("priority", handed.priority)), " ", handed.state && t(`hand_${handed.state === "open" || handed.state === "accepted" ? handed.state : "closed"}`)),
-      el("a", { href: links.agents_url ?? links.docs_url, target: "_blank", rel: "noopener" }, links.agents_url ? t("console") : t("hand_link"))));
+      el("a", { href: links.agents_url ?? `${links.docs_url}${currentLanguage() === "en" ? "#en" : ""}`, target: "_blank", rel: "noopener" }, links.agents_url ? t("console") : t("hand_link"))));
 }
 
 function attempt(stage, at) {

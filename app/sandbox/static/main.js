@@ -23,6 +23,8 @@ const state = {
 let source = null;
 let watching = 0;
 let flushing = false;
+let flushTimer = 0;
+let openTimer = 0;
 
 // --- drawing ---
 
@@ -44,11 +46,14 @@ function translate() {
 function drawSetup() {
   drawWho(state);
   drawOrders(state, { choose: chooseOrder, chooseProduct: (id) => { state.product = id; } });
+  document.querySelector("#orders :checked").parentElement.scrollIntoView({ block: "nearest" });
   drawTroubles(state);
   const link = $("agents");
-  link.href = state.world.agents_url ?? state.world.docs_url;
-  link.textContent = t(state.world.agents_url ? "console" : "agents");
+  link.href = state.world.agents_url ?? `${state.world.docs_url}${currentLanguage() === "en" ? "#en" : ""}`;
+  link.lastElementChild.textContent = t(state.world.agents_url ? "console" : "agents");
 }
+
+function toEnd() { $("lines").scrollTop = $("lines").scrollHeight; }
 
 const drawLines = () => drawChat(state, { select, again });
 
@@ -98,6 +103,7 @@ function notice(text, { error = false, seconds = 0, action = null } = {}) {
 // --- the session ---
 
 async function open({ fresh = false, told = null } = {}) {
+  source?.close();
   const before = sessionStorage.getItem("huoji-sandbox");
   let world = null;
   try {
@@ -108,9 +114,11 @@ async function open({ fresh = false, told = null } = {}) {
     }
   } catch (error) {
     notice(`${t("failed_start")}。${t("failed_why", error.message)}`, { error: true, action: [t("retry"), () => open({ fresh, told })] });
-    setTimeout(() => { if (!state.world) open({ fresh, told }); }, RETRY_SECONDS * 1000);
+    clearTimeout(openTimer);
+    openTimer = setTimeout(() => open({ fresh, told }), RETRY_SECONDS * 1000);
     return;
   }
+  clearTimeout(openTimer);
   sessionStorage.setItem("huoji-sandbox", world.session);
   const first = !state.world;
   state.world = world;
@@ -125,6 +133,12 @@ async function open({ fresh = false, told = null } = {}) {
   }
   if (first || !state.orders().some((one) => one.order_id === state.order)) state.order = suggestedOrder();
   selectLatest();
+  for (const { key, message, said } of state.outgoing) {
+    // What was typed while the server was away is still to be said, in the new session too.
+    if (!world.orders[said.account_id][said.buyer].some((one) => one.order_id === said.order_id)) message.order_id = said.order_id = null;
+    take(key, message, false);
+    if (key === state.key()) state.selected = message.id;
+  }
   notice(told, { seconds: 6 });
   drawAll();
   listen(world.last_event);
@@ -144,11 +158,13 @@ function listen(after) {
     if (message === undefined) return;
     take(`${account}/${buyer}`, message);
   });
+  const mine = source;
   source.onopen = () => setOnline(true);
   source.onerror = () => {
+    if (mine !== source) return;
     setOnline(false);
     // Closed for good (the server answered with an error): the session may be over.
-    if (source.readyState === EventSource.CLOSED) setTimeout(() => open().then(() => setOnline(true)), RETRY_SECONDS * 1000);
+    if (mine.readyState === EventSource.CLOSED) setTimeout(() => { if (mine === source) open(); }, RETRY_SECONDS * 1000);
   };
 }
 
@@ -216,6 +232,7 @@ function select(id) {
   drawLines();
   drawTrip();
   watchJourney();
+  if ($("tab-trip").offsetParent) showPart("trip");
 }
 
 async function sayAll(texts) {
@@ -239,7 +256,7 @@ function say(content) {
   state.outgoing.push({ key: state.key(), message, said });
   drawLines();
   drawTrip();
-  $("lines").scrollTop = $("lines").scrollHeight;
+  toEnd();
   flush();
 }
 
@@ -260,10 +277,14 @@ async function flush() {
           message.state = "waiting";
           setOnline(false);
           drawLines();
-          setTimeout(flush, RETRY_SECONDS * 1000);
+          clearTimeout(flushTimer);
+          flushTimer = setTimeout(flush, RETRY_SECONDS * 1000);
           return;
         }
-        if (error.code === "sandbox_session_unknown") { state.outgoing = []; await open(); return; }
+        if (error.code === "sandbox_session_unknown") {
+          await open();
+          continue;
+        }
         message.state = "failed";
         notice(t("refused", error.message), { error: true, seconds: 6 });
         drawLines();
@@ -359,7 +380,7 @@ function showPart(name) {
     tab.setAttribute("aria-selected", String(chosen));
     tab.tabIndex = chosen ? 0 : -1;
   }
-  if (name === "chat") $("lines").scrollTop = $("lines").scrollHeight;
+  if (name === "chat") toEnd();
 }
 
 function wire() {
@@ -423,6 +444,8 @@ function wire() {
     };
   }
   addEventListener("online", () => flush());
+  // Pictures grow when they arrive; "load" doesn't bubble, but can be caught on its way down.
+  $("lines").addEventListener("load", toEnd, true);
 }
 
 setLanguage(new URLSearchParams(location.search).get("lang") ?? localStorage.getItem("huoji-language") ?? (navigator.language.startsWith("zh") ? "zh" : "en"));

@@ -135,11 +135,11 @@ const reasons = {
   zh: {
     legal_threat: "提到投诉举报或法律途径", injury: "提到人身伤害", asked_for_human: "要求人工", anger: "情绪激动",
     money_decision: "涉及退款等金额决定", order_change: "要改订单", not_understood: "没听懂", picture: "发了图片", voice: "发了语音",
-    privacy_probe: "打听他人隐私", injection_attempt: "试图操纵机器人", order_not_found: "查不到订单", repeated: "同样的话说了多遍",
+    missing: "缺少事实", privacy_probe: "打听他人隐私", injection_attempt: "试图操纵机器人", order_not_found: "查不到订单", repeated: "同样的话说了多遍",
     health_question: "健康相关", own_overdue: "我们超时了", fault_reported: "反映质量问题", complaint: "投诉", trace_stale: "物流停滞",
     ship_overdue: "发货超时", refund_overdue: "退款被拒或超时", entry: "这条知识要求人工", bargaining: "多次议价", missing_fact: "缺少事实",
     order_unavailable: "订单服务不可用", orders_unavailable: "订单服务不可用", off_hours: "不在服务时间", already_waiting: "已在等人工", no_answer: "没有答案",
-    guard: "发出前检查不通过", partly_understood: "只听懂一部分", order_picked: "认出了是哪笔订单", welcome: "欢迎语", waiting_for_human: "正在等人工",
+    guard: "发出前检查不通过", bargain: "议价", bulk: "数量大", partly_understood: "只听懂一部分", order_picked: "认出了是哪笔订单", welcome: "欢迎语", waiting_for_human: "正在等人工",
     loop_guard: "对话太密", repeat_guard: "刚回答过同一句", suggest_only: "只作建议", supervised: "监督模式", greeted: "打招呼", clarify: "先问清楚", ask_back: "先问清楚",
     order_choice: "先问是哪笔订单", "order:several": "有多笔订单，先问是哪笔", "order:none": "没有订单", E12: "夜间", escalate: "这条知识要求人工", raised: "提高了优先级",
   },
@@ -150,7 +150,7 @@ const reasons = {
     health_question: "about health", own_overdue: "we are late", fault_reported: "reports a fault", complaint: "complains", trace_stale: "parcel stuck",
     ship_overdue: "shipping overdue", refund_overdue: "refund rejected or late", entry: "this entry wants a person", bargaining: "keeps bargaining", missing_fact: "a fact is missing",
     orders_unavailable: "order service away", off_hours: "off hours", already_waiting: "already waiting for a person", no_answer: "no answer known",
-    guard: "held by the outbound check", partly_understood: "partly understood", order_picked: "the order was clear", waiting_for_human: "waiting for a person",
+    guard: "held by the outbound check", bargain: "bargains", bulk: "a large quantity", partly_understood: "partly understood", order_picked: "the order was clear", waiting_for_human: "waiting for a person",
     loop_guard: "too many turns", repeat_guard: "just answered the same", suggest_only: "suggestion only", supervised: "supervised", greeted: "greeting", clarify: "asks first", ask_back: "asks first",
     order_choice: "asks which order", "order:several": "several orders: asks which", "order:none": "no orders", E12: "off hours", escalate: "this entry wants a person", raised: "made more urgent",
   },
@@ -170,7 +170,10 @@ export function t(key, ...values) {
   return typeof text === "function" ? text(...values) : text;
 }
 export const has = (key) => key in zh;
-export function reason(code) { return reasons[language][code] ?? reasons.zh[code] ?? code; }
+export function reason(code) {
+  const words = reasons[language];
+  return words[code] ?? words[code.split(":")[0]] ?? code;
+}
 export function named(prefix, code) { return has(`${prefix}_${code}`) ? t(`${prefix}_${code}`) : code; }
 export function span(ms) {
   return ms < 1000 ? t("ms", Math.max(0, Math.round(ms))) : t("s", (ms / 1000).toFixed(ms < 9950 ? 2 : 1));
