@@ -9,7 +9,7 @@ from starlette.middleware import Middleware
 from starlette.routing import WebSocketRoute
 
 from app import __version__
-from app.api import conversations, escalations, knowledge, operations, people, sessions, shops
+from app.api import buyers, conversations, escalations, knowledge, operations, people, sessions, shops
 from app.api.agent_socket import AgentSockets
 from app.api.context import ApiServices
 from app.api.middleware import ApiEnvelope
@@ -45,7 +45,7 @@ def create_api(services: ApiServices, sockets: AgentSockets | None = None) -> Fa
     )
     app.state.services = services
     add_problem_handlers(app)
-    for module in (sessions, people, shops, conversations, escalations, knowledge, operations):
+    for module in (sessions, people, shops, conversations, buyers, escalations, knowledge, operations):
         app.include_router(module.router, prefix=API_PREFIX)
     if sockets is not None:
         app.router.routes.append(WebSocketRoute(SOCKET_PATH, sockets.endpoint, name="agent_socket"))

@@ -16,6 +16,7 @@ __all__ = [
     "AccountOut",
     "AccountPatch",
     "AuditOut",
+    "BuyerOut",
     "CleanText",
     "ConversationOut",
     "DeclineBody",
@@ -27,6 +28,7 @@ __all__ = [
     "MessageOut",
     "MessagePost",
     "NoticeOut",
+    "OrderOut",
     "Page",
     "PublishBody",
     "RejectedOut",
@@ -194,6 +196,14 @@ class BuyerOut(Out):
     nickname: str | None
     tier: str | None
     tags: list[str]
+
+
+class OrderOut(Out):
+    """An order context: one shape whatever the marketplace; money as decimal strings."""
+
+    order_id: str
+    status: Literal["pending_payment", "paid", "preparing", "shipped", "delivered", "completed", "closed"]
+    fetched_at: str
 
 
 class MessageOut(Out):

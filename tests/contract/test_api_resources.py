@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from sqlalchemy import insert, update
 
 from app.core.clock import from_rfc3339
 from app.desk.permissions import Role
-from app.storage.tables import decisions, inbox, messages, notices, outbox
+from app.storage.tables import decisions, inbox, messages, notices, order_cache, outbox
 from tests.api_world import PASSWORD, ApiWorld
 from tests.desk_world import DeskWorld
 from tests.fakes import FakeClock, FakeIds
@@ -139,7 +140,34 @@ async def test_an_escalation_is_worked_through_by_http_alone(api: ApiWorld) -> N
     assert (await client.get("/api/v1/escalations?state=closed")).json()["items"][0]["id"] == str(escalation)
 
 
-async def test_a_hundred_posts_to_accept_have_one_winner(api: ApiWorld) -> None:
+async def test_a_buyers_orders_are_shown_masked_to_whoever_may_see_a_conversation_of_theirs(
+    api: ApiWorld,
+) -> None:
+    _, client = await api.as_person("lin", shops=["s1"])
+    _, far = await api.as_person("far", shops=["s2"])
+    conversation = await api.desk.conversation()
+    order = {"order_id": "O-9", "status": "paid", "receiver": {"name": "王小明", "phone": "13800001234"}}
+    await put(
+        api,
+        order_cache,
+        account_id="a-s1",
+        buyer_external_id="b-c-1",
+        document=json.dumps([order]),
+        fetched_at_ms=1,
+    )
+    buyer = (await client.get(f"/api/v1/conversations/{conversation}")).json()["buyer"]["id"]
+
+    assert [one["id"] for one in (await client.get("/api/v1/buyers")).json()["items"]] == [buyer]
+    assert (await client.get(f"/api/v1/buyers/{buyer}")).json()["tags"] == ["老客"]
+    (shown,) = (await client.get(f"/api/v1/buyers/{buyer}/orders")).json()["items"]
+    assert (shown["order_id"], shown["receiver"]) == ("O-9", {"name": "王**", "phone": "138****1234"})
+    assert shown["fetched_at"] == "1970-01-01T00:00:00.001Z"
+    assert (await far.get(f"/api/v1/buyers/{buyer}")).status_code == 404
+    assert (await far.get(f"/api/v1/buyers/{buyer}/orders")).status_code == 404
+    assert (await far.get("/api/v1/buyers")).json()["items"] == []
+
+
+async def test_of_thirty_posts_to_accept_at_once_one_wins(api: ApiWorld) -> None:
     clients = [(await api.as_person(f"a{number}"))[1] for number in range(30)]
     escalation = await api.desk.escalate(await api.desk.conversation())
     answers = await asyncio.gather(
