@@ -360,7 +360,6 @@ class Market:
     ) -> None:
         account = self._find_account(chat.account_id)
         message.state = "sending"
-        taken = False
 
         def on_push(push: Push) -> None:
             message.pushes.append(push)
@@ -368,23 +367,35 @@ class Market:
                 message.state = "pushed"
             self._changed(session, chat, message)
 
+        async def post() -> bool:
+            if account is None:
+                return False
+            return await self._poster.post(
+                account,
+                message.webhook_id or message.id,
+                "message.created",
+                data,
+                happened_ms=message.at_ms,
+                on_push=on_push,
+            )
+
         async with chat.turn:
-            if account is not None:
-                webhook_id = message.webhook_id or message.id
-                taken = await self._poster.post(account, webhook_id, "message.created", data, on_push=on_push)
-                if taken and session.troubles.twice:
-                    await self._clock.sleep(TWICE_AFTER_SECONDS)
-                    await self._poster.post(account, webhook_id, "message.created", data, on_push=on_push)
+            taken = await post()
+            if taken and session.troubles.twice:
+                await self._clock.sleep(TWICE_AFTER_SECONDS)
+                await post()
         message.busy = False
         if not taken:
             message.state = "failed"
         self._changed(session, chat, message)
 
     def _report(self, account_id: str, webhook_id: str, kind: str, data: dict[str, object]) -> None:
+        happened_ms = self._clock.now_ms()
+
         async def report() -> None:
             account = self._find_account(account_id)
             if account is not None:
-                await self._poster.post(account, webhook_id, kind, data)
+                await self._poster.post(account, webhook_id, kind, data, happened_ms=happened_ms)
 
         self._start(report())
 

@@ -40,13 +40,15 @@ class Poster:
         kind: str,
         data: dict[str, object],
         *,
+        happened_ms: int,
         on_push: Callable[[Push], None] = lambda _: None,
     ) -> bool:
         """Post one event until it is acked, refused or given up; return whether it was acked.
 
+        ``happened_ms`` (milliseconds UTC) stands in the event, so that posting it again gives the same bytes.
         ``on_push`` hears of every attempt.
         """
-        body = orjson.dumps({"type": kind, "timestamp": rfc3339(self._clock.now_ms()), "data": data})
+        body = orjson.dumps({"type": kind, "timestamp": rfc3339(happened_ms), "data": data})
         for wait in (*WAITS_SECONDS, None):
             push, retry_after = await self._attempt(account, webhook_id, body)
             on_push(push)
