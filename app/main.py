@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 import structlog
 import uvicorn
@@ -36,7 +36,7 @@ class _Server(uvicorn.Server):
     """uvicorn without its own signal handling, which would end the process by the signal instead of with status 0."""
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         yield
 
 
@@ -144,7 +144,10 @@ def _calm_collector() -> None:
 
 
 async def _announce(
-    server: uvicorn.Server, application: Application, port: int, on_ready: Callable[[Application], None] | None
+    server: uvicorn.Server,
+    application: Application,
+    port: int,
+    on_ready: Callable[[Application], None] | None,
 ) -> None:
     while not server.started:
         await asyncio.sleep(0.005)
@@ -162,7 +165,8 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port", code="port_in_use"
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port",
+            code="port_in_use",
         ) from error
     listening.setblocking(False)
     return listening

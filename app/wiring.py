@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -22,7 +22,7 @@ from app.core.crypto import SecretBox
 from app.core.errors import UnavailableError
 from app.core.ids import SystemIds
 from app.core.metrics import Metrics
-from app.delivery.outbox import open_items
+from app.delivery.outbox import OutboxItem, open_items
 from app.delivery.service import DeliveryService
 from app.desk.hub import EventHub
 from app.desk.presence import PresenceService
@@ -120,7 +120,7 @@ class Application:
             clock=clock,
             ids=ids,
             on_conversation_changed=lambda conversation_id: self.lanes.forget(conversation_id),
-            on_enqueued=lambda items: self.delivery.enqueued(items),
+            on_enqueued=self._enqueued,
             on_events=self.hub.notify,
             on_queue_changed=lambda: self.router.kick(),
         )
@@ -294,6 +294,9 @@ class Application:
             self.has_failed = True
             log.critical("server.fenced", advice="another huoji serve runs on this database; this one stops")
             self.on_fatal()
+
+    def _enqueued(self, items: Sequence[OutboxItem]) -> None:
+        self.delivery.enqueued(items)
 
     async def replayed(self, outbox_id: int) -> None:
         """Take up a dead letter that was just put back on its way."""

@@ -34,6 +34,7 @@ __all__ = ["HttpSide"]
 
 Scope = MutableMapping[str, Any]
 
+
 class HttpSide:
     """The API with its sockets, and the sandbox."""
 

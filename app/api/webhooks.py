@@ -64,12 +64,16 @@ class WebhookEdge:
         started = self._clock.monotonic()
         try:
             if account_id is None:
-                raise NotFoundError("a webhook's path is /webhooks/{channel}/{account_id}", code="channel_unknown")
+                raise NotFoundError(
+                    "a webhook's path is /webhooks/{channel}/{account_id}", code="channel_unknown"
+                )
             if scope["method"] != "POST":
                 await self._not_a_post(scope, channel, account_id, send)
                 return
             if self.stopping:
-                await self._refuse(send, 503, "stopping", "this server is stopping; send it again", retry_after=1)
+                await self._refuse(
+                    send, 503, "stopping", "this server is stopping; send it again", retry_after=1
+                )
                 return
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
             body = await self._body(headers, receive)
@@ -82,7 +86,9 @@ class WebhookEdge:
             await self._refuse(send, 413, "too_large", text, close=True)
             return
         except TimeoutError:
-            await self._refuse(send, 408, "too_slow", f"the body took longer than {BODY_SECONDS:g} s", close=True)
+            await self._refuse(
+                send, 408, "too_slow", f"the body took longer than {BODY_SECONDS:g} s", close=True
+            )
             return
         except HuojiError as error:
             self._count(channel, error.code)
@@ -144,7 +150,9 @@ class WebhookEdge:
         if isinstance(error, SignatureError):
             # A sender whose clock is off can see it from this.
             more["server_time"] = rfc3339(self._clock.now_ms())
-        await self._refuse(send, error.status, error.code, error.message, retry_after=error.retry_after, more=more)
+        await self._refuse(
+            send, error.status, error.code, error.message, retry_after=error.retry_after, more=more
+        )
 
     async def _refuse(
         self,
@@ -159,7 +167,14 @@ class WebhookEdge:
         more: dict[str, Any] | None = None,
     ) -> None:
         body = orjson.dumps(
-            {"type": "about:blank", "title": code, "status": status, "code": code, "detail": detail, **(more or {})}
+            {
+                "type": "about:blank",
+                "title": code,
+                "status": status,
+                "code": code,
+                "detail": detail,
+                **(more or {}),
+            }
         )
         lines = [_JSON, *(headers or [])]
         if retry_after is not None:

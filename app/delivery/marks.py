@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, text, update
 
-from app.storage.hot import HotStatement, insert_columns
+from app.storage.hot import HotStatement, bound_columns
 from app.storage.tables import delivery_attempts, messages, outbox
 
 __all__ = ["DeliveryMark", "MarkDeliveries"]
@@ -57,7 +57,7 @@ _UPDATE_EXTERNAL_ID = HotStatement(
     update(messages).where(messages.c.id == bindparam("id_")).values(external_id=bindparam("external_id"))
 )
 _INSERT_ATTEMPT = HotStatement(
-    insert(delivery_attempts).values(insert_columns(*(column.name for column in delivery_attempts.columns)))
+    insert(delivery_attempts).values(bound_columns(*(column.name for column in delivery_attempts.columns)))
 )
 
 

@@ -9,7 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-__all__ = ["Answer", "AnswerMode", "CaseSpec", "Condition", "Entry", "LocalisedEntry", "Snapshot", "SynonymGroup"]
+__all__ = [
+    "Answer",
+    "AnswerMode",
+    "CaseSpec",
+    "Condition",
+    "Entry",
+    "LocalisedEntry",
+    "Snapshot",
+    "SynonymGroup",
+]
 
 
 class AnswerMode(StrEnum):

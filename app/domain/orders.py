@@ -5,7 +5,7 @@ Source: the contracts page, section 5.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -58,7 +58,7 @@ class Order:
     @property
     def title(self) -> str:
         """The first item's title, or an empty text: how a buyer recognises the order."""
-        items = self.doc.get("items") or []
+        items: Sequence[Mapping[str, Any]] = self.doc.get("items") or ()
         return str(items[0].get("title") or "") if items else ""
 
     def is_overdue(self, now_ms: int) -> bool:

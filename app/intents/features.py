@@ -7,6 +7,7 @@ Source: the measurements on matching, its recommended algorithm, step 4.
 
 from __future__ import annotations
 
+from array import array
 from math import exp, log
 from operator import sub
 from typing import Final
@@ -84,7 +85,8 @@ def features_of(index: LanguageIndex, hits: Hits, text: str, gate: float) -> NDA
         )
         cells += map(abs, map(sub, signs, usual_signs[hit.place]))
         cells += of_text
-    return np.array(cells, dtype=np.float32).reshape(len(found), -1)
+    # Several times faster than making an array of the list.
+    return np.frombuffer(array("f", cells), dtype=np.float32).reshape(len(found), -1)
 
 
 def _two_best(values: list[float]) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from app.intents.normalise import Normaliser, language_of
 
 __all__ = ["FORMAT", "FittedIndex", "StoredIndexError", "fit"]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised when the stored form or the way of learning changes; a stored index of another format is fitted again."""
 _BASE_LANGUAGE: Final = "zh"
 
@@ -62,6 +62,8 @@ class FittedIndex:
                 "weights": index.weights,
                 "offsets": index.offsets,
                 "documents": index.documents,
+                "buckets": index.buckets,
+                "shown": index.shown,
                 "linear_scales": index.linear_scales,
             }
             if index.linear is not None:
@@ -93,6 +95,8 @@ class FittedIndex:
                     weights=arrays[f"{language}.weights"],
                     offsets=arrays[f"{language}.offsets"],
                     documents=arrays[f"{language}.documents"],
+                    buckets=arrays[f"{language}.buckets"],
+                    shown=arrays[f"{language}.shown"],
                     linear=arrays.get(f"{language}.linear"),
                     linear_scales=arrays[f"{language}.linear_scales"],
                     lexicon=lexicon,

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
 
+import numpy as np
+from numpy.typing import NDArray
+
 __all__ = ["BUCKETS", "Gate", "buckets_of"]
 
 BUCKETS: Final = 1 << 13
@@ -30,11 +33,22 @@ class Gate:
     weights: tuple[float, ...]
     bias: float
 
-    def score(self, tokens: Sequence[str]) -> float:
-        """Return how answerable a text of these tokens looks: log-odds, 0 undecided."""
-        weights = self.weights
-        total = sum([weights[crc32(token.encode()) & _MASK] for token in tokens])
-        return total / (len(tokens) + 1) ** 0.5 + self.bias
+    def of_vocabulary(self, buckets: NDArray[np.uint16]) -> list[float]:
+        """Return the weight of each token of a vocabulary, from the tokens' buckets."""
+        return np.array(self.weights).take(buckets).tolist()
+
+    def score(self, vocabulary: list[float], known: list[int], unknown: Sequence[str]) -> float:
+        """Return how answerable a text looks: log-odds, 0 undecided.
+
+        Args:
+            vocabulary: what ``of_vocabulary`` returned.
+            known: the numbers of the text's tokens that are in the vocabulary.
+            unknown: its other tokens.
+        """
+        total = sum(map(vocabulary.__getitem__, known))
+        if unknown:
+            total += sum(map(self.weights.__getitem__, buckets_of(unknown)))
+        return total / (len(known) + len(unknown) + 1) ** 0.5 + self.bias
 
     @classmethod
     def neutral(cls) -> Gate:

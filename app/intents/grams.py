@@ -10,6 +10,7 @@ Source: the measurements on matching, its recommended algorithm, steps 1–3.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import add
 from typing import Final
 
 __all__ = ["CONCEPT", "JOINT", "Lexicon", "chinese_tokens", "latin_tokens", "token_weight"]
@@ -31,7 +32,7 @@ _LONGEST_WORD: Final = 12
 class Lexicon:
     """Concepts by word. ``words`` maps a normalised word to the concepts it stands for."""
 
-    __slots__ = ("_by_word", "_longer")
+    __slots__ = ("_by_word", "_longer", "_starts")
 
     def __init__(self, words: Mapping[str, tuple[str, ...]]) -> None:
         self._by_word = {
@@ -44,13 +45,14 @@ class Lexicon:
             if len(word) > 3:
                 longer.setdefault(word[:3], set()).add(len(word))
         self._longer = {start: tuple(sorted(lengths)) for start, lengths in longer.items()}
+        self._starts = frozenset((*self._by_word, *self._longer))
 
     def concepts_in(self, text: str, grams: dict[str, None]) -> list[str]:
         """Return the concept tokens of ``text``, whose character 1–3 grams are the keys of ``grams``."""
         found: list[str] = []
         by_word = self._by_word
         longer = self._longer
-        for gram in grams:
+        for gram in filter(self._starts.__contains__, grams):
             if gram in by_word:
                 found.extend(by_word[gram])
             if gram in longer:
@@ -66,9 +68,8 @@ class Lexicon:
 
 def chinese_tokens(text: str, lexicon: Lexicon) -> list[str]:
     """Return the distinct tokens of a normalised text in Chinese, in a fixed order."""
-    grams = dict.fromkeys(text)
-    grams.update(dict.fromkeys(map(str.__add__, text, text[1:])))
-    grams.update(dict.fromkeys([text[at : at + 3] for at in range(len(text) - 2)]))
+    pairs = [*map(add, text, text[1:])]
+    grams = dict.fromkeys([*text, *pairs, *map(add, pairs, text[2:])])
     if JOINT in text:
         # Nothing spans two clauses.
         grams = dict.fromkeys([gram for gram in grams if JOINT not in gram])

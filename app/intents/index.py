@@ -10,33 +10,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Final, TypeAlias
+from math import inf
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.intents.bitrows import BitRows, bytes_needed
+from app.intents.gate import buckets_of
 from app.intents.grams import CONCEPT, JOINT, Lexicon, chinese_tokens, latin_tokens, token_weight
 from app.intents.linear import LARGEST_CELLS, LARGEST_VARIANTS, fit_weights
+from app.intents.postings import Postings
 from app.intents.signs import signs_of
 
 __all__ = ["CANDIDATES", "Hit", "Hits", "LanguageIndex", "Phrasing", "fit_language"]
 
 CANDIDATES: Final = 4
 """Entries that are looked at closely."""
-POSTINGS: Final = 12_000
-"""Most postings read for one text; beyond it only the rarer tokens count towards the nearest phrasings."""
 _NEAREST_SHARE: Final = 0.5
 _JOINTS: Final = frozenset(JOINT)
 
 Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[np.int32]
 Places: TypeAlias = NDArray[np.intp]
-Doubles: TypeAlias = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Phrasing:
+class Phrasing(NamedTuple):
     """One phrasing of an entry: which entry (its number), as written, and made comparable."""
 
     entry: int
@@ -69,6 +68,9 @@ class Hits:
 
     found: list[Hit]
     tokens: list[str]
+    known: list[int]
+    """The numbers of those tokens that some phrasing holds."""
+    unknown_tokens: list[str]
     concepts: int
     """How many concepts the text holds."""
     mass: float
@@ -91,6 +93,10 @@ class LanguageIndex:
     offsets: Ints
     """Where each token's postings begin; one longer than the vocabulary."""
     documents: Ints
+    buckets: NDArray[np.uint16]
+    """Each token's bucket in the gate."""
+    shown: Floats
+    """Share of an entry's phrasings that show each sign; shape (entries, signs)."""
     linear: NDArray[np.int8] | None
     linear_scales: Floats
     lexicon: Lexicon
@@ -100,17 +106,17 @@ class LanguageIndex:
     entries: Places = field(init=False)
     bounds: list[int] = field(init=False)
     """Where each entry's phrasings begin; one longer than the entries."""
-    starts: Places = field(init=False)
-    counts: Floats = field(init=False)
     norms: list[float] = field(init=False)
-    inverse_norms: Doubles = field(init=False)
     signs: list[tuple[float, ...]] = field(init=False)
-    """Share of an entry's phrasings that show each sign."""
-    member: NDArray[np.uint8] | None = field(init=False)
-    is_concept: Floats = field(init=False)
+    """The rows of ``shown``."""
     _tokens: Callable[[str, Lexicon], list[str]] = field(init=False)
-    _postings: list[Places] = field(init=False)
-    _squares: Floats = field(init=False)
+    _bits: BitRows | None = field(init=False)
+    """With a classifier."""
+    _postings: Postings | None = field(init=False)
+    """Without one."""
+    _squares: list[float] = field(init=False)
+    _shares: Floats = field(init=False)
+    """A token's squared weight, and the same for concepts only; shape (tokens, 2)."""
     _factors: Floats = field(init=False)
     """Weights times the classifier's scales."""
     _unknown_weight: float = field(init=False)
@@ -119,31 +125,29 @@ class LanguageIndex:
         self._tokens = chinese_tokens if self.language == "zh" else latin_tokens
         self.number_of = {token: number for number, token in enumerate(self.vocabulary)}
         of_entry = np.array([phrasing.entry for phrasing in self.phrasings], dtype=np.intp)
-        self.starts = np.flatnonzero(np.r_[True, of_entry[1:] != of_entry[:-1]])
-        self.bounds = [*self.starts.tolist(), len(of_entry)]
-        self.counts = np.diff(self.bounds).astype(np.float32)
-        self.entries = of_entry[self.starts]
+        bounds = np.r_[0, np.flatnonzero(of_entry[1:] != of_entry[:-1]) + 1, len(of_entry)]
+        self.bounds = bounds.tolist()
+        self.entries = of_entry[bounds[:-1]]
         self.entry_numbers = tuple(self.entries.tolist())
-        documents = self.documents.astype(np.intp)
-        token_bounds = self.offsets.tolist()
-        self._postings = [documents[low:high] for low, high in pairwise(token_bounds)]
+        self.signs = [tuple(row) for row in self.shown.tolist()]
         self._unknown_weight = float(np.log(len(self.phrasings) + 1.0) + 1.0) * 0.9
-        squares = np.repeat(self.weights.astype(np.float64) ** 2, np.diff(self.offsets))
-        norms = np.sqrt(np.bincount(documents, squares, minlength=len(of_entry)))
+        squares = self.weights * self.weights
+        self._squares = squares.tolist()
+        is_concept = np.fromiter([token[0] == CONCEPT for token in self.vocabulary], dtype=np.bool_)
+        self._shares = np.stack((squares, squares * is_concept), axis=1)
+        documents = self.documents.astype(np.intp)
+        lengths = np.diff(self.offsets)
+        summed = np.bincount(documents, np.repeat(squares.astype(np.float64), lengths), minlength=len(of_entry))
+        norms = np.sqrt(summed)
         self.norms = norms.tolist()
-        self.inverse_norms = 1 / norms
-        self._squares = self.weights * self.weights
-        self._factors = self.weights * self.linear_scales if self.linear is not None else self.weights
-        self.is_concept = np.array([token[0] == CONCEPT for token in self.vocabulary], dtype=np.float32)
-        shown = np.array([signs_of(phrasing.normalised) for phrasing in self.phrasings])
-        shares = np.add.reduceat(shown, self.starts, axis=0) / self.counts[:, None]
-        self.signs = [tuple(row) for row in shares.tolist()]
-        self.member = None
-        if self.linear is not None:
-            place = np.repeat(np.arange(len(self.starts)), np.diff(self.bounds))
-            token_of = np.repeat(np.arange(len(self.vocabulary)), np.diff(self.offsets))
-            self.member = np.zeros((len(self.vocabulary), len(self.starts)), dtype=np.uint8)
-            self.member[token_of, place[documents]] = 1
+        self._bits = self._postings = None
+        if self.linear is None:
+            self._factors = self.weights
+            self._postings = Postings(documents, self.offsets.tolist(), 1 / norms, bounds)
+        else:
+            self._factors = self.weights * self.linear_scales
+            token_of = np.repeat(np.arange(len(self.vocabulary)), lengths)
+            self._bits = BitRows.of(token_of, documents, bounds, 1 / norms, token_count=len(self.vocabulary))
 
     def search(self, text: str, allowed: NDArray[np.bool_] | None = None) -> Hits | None:
         """Return the entries nearest to a normalised text, or None when no phrasing shares a token with it.
@@ -157,92 +161,109 @@ class LanguageIndex:
         known = [number for number in looked_up if number is not None]
         if not known:
             return None
+        numbers = np.array(known, dtype=np.intp)
+        mass = sum(map(self._squares.__getitem__, known))
+        if allowed is not None:
+            allowed = allowed[self.entries]
+        if self._bits is not None and self.linear is not None:
+            found = self._by_classifier(self._bits, self.linear, numbers, mass, allowed)
+        else:
+            found = self._by_postings(known, numbers, mass, allowed)
+        if not found:
+            return None
         characters = len(set(text) - _JOINTS)
         missing = looked_up[:characters].count(None) if self.language == "zh" else 0
-        numbers = np.array(known, dtype=np.intp)
-        squares = self._squares.take(numbers)
-        mass = float(squares.sum())
-        # Scores stay multiplied by the text's length (the root of its mass) until the few best are known.
-        similarity = self._similarity(known, squares)
-        nearest = np.maximum.reduceat(similarity, self.starts)
-        if self.linear is not None:
-            rows = self.linear.take(numbers, axis=0).astype(np.float32)
-            linear = self._factors.take(numbers) @ rows
-            order = linear + nearest * _NEAREST_SHARE
-        else:
-            linear = (np.add.reduceat(similarity, self.starts) / self.counts).astype(np.float32)
-            order = linear + nearest
-        if allowed is not None:
-            order[~allowed[self.entries]] = -np.inf
-        if len(order) > CANDIDATES:
-            best = order.argpartition(-CANDIDATES)[-CANDIDATES:]
-        else:
-            best = np.arange(len(order))
-        scored = sorted(zip(order.take(best).tolist(), (-best).tolist(), strict=True), reverse=True)
-        places = [-place for score, place in scored if score > 0]
-        if not places:
-            return None
-        found = self._hits(places, linear, similarity, numbers, squares, mass)
+        unknown = len(tokens) - len(known)
         return Hits(
             found=found,
             tokens=tokens,
+            known=known,
+            unknown_tokens=[token for token, number in zip(tokens, looked_up, strict=True) if number is None]
+            if unknown
+            else [],
             concepts=_trailing_concepts(tokens),
             mass=mass,
-            unknown=(len(tokens) - len(known)) * self._unknown_weight**2,
+            unknown=unknown * self._unknown_weight**2,
             unknown_characters=missing / max(characters, 1),
         )
 
-    def _hits(
+    def _by_classifier(
         self,
-        places: list[int],
-        linear: Floats,
-        similarity: Doubles,
+        bits: BitRows,
+        classifier: NDArray[np.int8],
         numbers: Places,
-        squares: Floats,
         mass: float,
+        allowed: NDArray[np.bool_] | None,
     ) -> list[Hit]:
-        covers = covers_concepts = [1.0] * len(places)
-        if self.member is not None:
-            inside = self.member.take(numbers, axis=0).take(places, axis=1).astype(np.float32)
-            concepts = squares * self.is_concept.take(numbers)
-            conceptual = float(concepts.sum())
-            covers, covered = (np.array((squares, concepts)) @ inside).tolist()
-            covers = [cover / mass for cover in covers]
-            if conceptual:
-                covers_concepts = [cover / conceptual for cover in covered]
+        """Look closely at the entries that the classifier likes best."""
+        scores = self._factors.take(numbers) @ classifier.take(numbers, axis=0).astype(np.float32)
+        if allowed is not None:
+            scores[~allowed] = -np.inf
+        places = _best_places(scores)
+        shares = self._shares.take(numbers, axis=0)
+        begins, covered, conceptual, nearness = bits.weigh(numbers, places, shares)
+        # Scores stay multiplied by the text's length (the root of its mass) until here.
+        length = mass**0.5
+        squares_of_concepts = float(shares[:, 1].sum())
+        bounds = self.bounds
         found: list[Hit] = []
+        for place, line, begin in zip(places, scores.take(places).tolist(), begins, strict=True):
+            low = bounds[place]
+            near = nearness[begin + 1 : begin + 1 + bounds[place + 1] - low]
+            top = max(near)
+            if line + top * _NEAREST_SHARE <= 0:
+                continue
+            found.append(
+                Hit(
+                    place,
+                    low + near.index(top),
+                    line / length,
+                    top / length,
+                    _mean_of_three(near) / length,
+                    covered[begin] / mass,
+                    conceptual[begin] / squares_of_concepts if squares_of_concepts else 1.0,
+                )
+            )
+        return found
+
+    def _by_postings(
+        self, known: list[int], numbers: Places, mass: float, allowed: NDArray[np.bool_] | None
+    ) -> list[Hit]:
+        """Look closely at the entries with the nearest phrasings; for more phrasings than a classifier is fitted on."""
+        postings = cast(Postings, self._postings)
+        similarity = postings.similarity(known, self._shares[:, 0].take(numbers))
+        means, order = postings.by_entry(similarity)
+        if allowed is not None:
+            order[~allowed] = -np.inf
         length = mass**0.5
         bounds = self.bounds
-        for place, line, cover, cover_concepts in zip(
-            places, linear.take(places).tolist(), covers, covers_concepts, strict=True
-        ):
+        found: list[Hit] = []
+        for place in _best_places(order):
+            if order[place] <= 0:
+                continue
             low = bounds[place]
             near = similarity[low : bounds[place + 1]].tolist()
             top = max(near)
             variant = low + near.index(top)
-            near.sort(reverse=True)
-            three = near[:3]
-            mean = sum(three) / (len(three) * length)
-            found.append(Hit(place, variant, line / length, top / length, mean, cover, cover_concepts))
+            line = float(means[place])
+            found.append(
+                Hit(place, variant, line / length, top / length, _mean_of_three(near) / length, 1.0, 1.0)
+            )
         return found
 
-    def _similarity(self, known: list[int], shares: Floats) -> Doubles:
-        """Return the cosine of every phrasing times the text's length, from its tokens' squared weights."""
-        postings = self._postings
-        lists = [postings[number] for number in known]
-        lengths = [len(some) for some in lists]
-        if sum(lengths) > POSTINGS:
-            room = POSTINGS
-            kept: list[int] = []
-            for at in sorted(range(len(known)), key=lengths.__getitem__):
-                room -= lengths[at]
-                if room < 0 and kept:
-                    break
-                kept.append(at)
-            lists, shares = [lists[at] for at in kept], shares.take(kept)
-            lengths = [lengths[at] for at in kept]
-        counted = np.bincount(np.concatenate(lists), shares.repeat(lengths), minlength=len(self.phrasings))
-        return counted * self.inverse_norms
+
+def _best_places(scores: NDArray[np.floating[Any]]) -> list[int]:
+    """Return the places of the best finite scores, best first; of equal ones the earlier first."""
+    best = scores.argpartition(-CANDIDATES)[-CANDIDATES:] if len(scores) > CANDIDATES else np.arange(len(scores))
+    scored = sorted(zip(scores.take(best).tolist(), (-best).tolist(), strict=True), reverse=True)
+    return [-place for score, place in scored if score > -inf]
+
+
+def _mean_of_three(near: list[float]) -> float:
+    if len(near) <= 3:
+        return sum(near) / len(near)
+    near.sort()
+    return (near[-1] + near[-2] + near[-3]) / 3
 
 
 def _trailing_concepts(tokens: list[str]) -> int:
@@ -276,13 +297,17 @@ def fit_language(language: str, phrasings: Sequence[Phrasing], lexicon: Lexicon)
     entries = sorted({phrasing.entry for phrasing in ordered})
     linear: NDArray[np.int8] | None = None
     scales = np.zeros(0, dtype=np.float32)
-    if len(rows) <= LARGEST_VARIANTS and len(vocabulary) * len(entries) <= LARGEST_CELLS:
-        position = {entry: at for at, entry in enumerate(entries)}
-        entry_of = np.array([position[phrasing.entry] for phrasing in ordered], dtype=np.int32)
+    position = {entry: at for at, entry in enumerate(entries)}
+    entry_of = np.array([position[phrasing.entry] for phrasing in ordered], dtype=np.int32)
+    counts = np.bincount(entry_of)
+    cells = max(len(vocabulary) * len(entries), bytes_needed(counts, len(vocabulary)))
+    if len(rows) <= LARGEST_VARIANTS and cells <= LARGEST_CELLS:
         linear, scales = fit_weights(
             documents, tokens, values, entry_of, token_count=len(vocabulary), entry_count=len(entries)
         )
     order = np.argsort(tokens, kind="stable")
+    signs = np.array([signs_of(phrasing.normalised) for phrasing in ordered], dtype=np.float32)
+    first = np.r_[0, np.cumsum(counts)[:-1]]
     return LanguageIndex(
         language=language,
         phrasings=ordered,
@@ -290,6 +315,8 @@ def fit_language(language: str, phrasings: Sequence[Phrasing], lexicon: Lexicon)
         weights=weights,
         offsets=np.r_[0, np.cumsum(frequency)].astype(np.int32),
         documents=documents[order].astype(np.int32),
+        buckets=np.array(buckets_of(vocabulary), dtype=np.uint16),
+        shown=np.add.reduceat(signs, first, axis=0) / counts[:, None].astype(np.float32),
         linear=linear,
         linear_scales=scales,
         lexicon=lexicon,

@@ -83,6 +83,10 @@ class Matcher:
         self._fitted = fitted
         self._normaliser = normaliser or Normaliser()
         self._model = model or shipped_model()
+        self._gates = {
+            language: self._model.of(language).gate.of_vocabulary(index.buckets)
+            for language, index in fitted.languages.items()
+        }
         self._monotonic = monotonic or SystemClock().monotonic
         self._scoped = tuple(
             number
@@ -173,7 +177,8 @@ class Matcher:
         if hits is None:
             return (), 0.0
         fusion = self._model.of(language)
-        chances = fusion.probabilities(features_of(index, hits, whole, fusion.gate.score(hits.tokens)))
+        gate = fusion.gate.score(self._gates[language], hits.known, hits.unknown_tokens)
+        chances = fusion.probabilities(features_of(index, hits, whole, gate))
         order = sorted(range(len(chances)), key=lambda at: -chances[at])[:_SHOWN]
         ranked = tuple(
             Candidate(

@@ -24,4 +24,5 @@ def _read(language: str) -> Mapping[str, Any]:
     # Imported here: whoever needs no texts needn't wait for the YAML reader.
     from ruamel.yaml import YAML
 
-    return YAML(typ="safe").load(shipped_texts() / f"{language}.yaml")
+    yaml: Any = YAML(typ="safe")
+    return yaml.load(shipped_texts() / f"{language}.yaml")

@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Text, bindparam, func, insert, select, update
 
 from app.core.errors import ConflictError
 from app.delivery.outbox import OutboxItem
 from app.desk.events import append_events
 from app.pipeline.partitions import FencedError, current_epochs
 from app.storage.database import upsert
-from app.storage.hot import HotStatement, insert_columns
+from app.storage.hot import HotStatement, bound_columns
 from app.storage.tables import (
     buyers,
     conversations,
@@ -81,7 +81,7 @@ _CONVERSATION_COLUMNS = (
 )  # fmt: skip
 _INSERT_CONVERSATION = HotStatement(
     insert(conversations).values(
-        insert_columns(
+        bound_columns(
             *_CONVERSATION_COLUMNS,
             "last_message", "id", "account_id", "external_id", "shop_id", "channel", "buyer_id", "buyer_external_id",
             "partition", "bot_paused", "created_at_ms",
@@ -92,24 +92,25 @@ _UPDATE_CONVERSATION = HotStatement(
     update(conversations)
     .where(conversations.c.id == bindparam("id_"))
     .values(
-        {name: bindparam(name) for name in _CONVERSATION_COLUMNS}
-        | {"last_message": func.coalesce(bindparam("last_message"), conversations.c.last_message)}
+        bound_columns(*_CONVERSATION_COLUMNS)
+        # Without a new message the last one stays.
+        | {"last_message": func.coalesce(bindparam("last_message", type_=Text), conversations.c.last_message)}
     )
 )
 _INSERT_MESSAGE = HotStatement(
     insert(messages).values(
-        insert_columns(
+        bound_columns(
             "id", "conversation_id", "seq", "session", "direction", "author", "author_id", "external_id", "content",
             "created_at_ms", "sent_at_ms", "status", "in_reply_to", "decision_id",
         )
     )
 )  # fmt: skip
 _INSERT_DECISION = HotStatement(
-    insert(decisions).values(insert_columns(*(column.name for column in decisions.columns)))
+    insert(decisions).values(bound_columns(*(column.name for column in decisions.columns)))
 )
 _INSERT_OUTBOX = HotStatement(
     insert(outbox).values(
-        insert_columns(
+        bound_columns(
             "id", "conversation_id", "account_id", "partition", "message_id", "author", "supersedable", "payload",
             "state", "next_attempt_at_ms", "deadline_ms", "created_at_ms",
         )

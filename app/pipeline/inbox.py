@@ -25,7 +25,7 @@ from app.domain.messages import EventKind, InboundEvent
 from app.pipeline.partitions import partition_of
 from app.pipeline.records import ConversationRecord, record_from_row
 from app.storage.database import Database, upsert
-from app.storage.hot import HotStatement, insert_columns
+from app.storage.hot import HotStatement, bound_columns
 from app.storage.tables import conversations, inbox
 
 __all__ = ["Inbox", "InboxItem", "InboxResult", "StoreInbox", "buyer_lane_key"]
@@ -78,7 +78,7 @@ def buyer_lane_key(buyer_external_id: str) -> str:
     return f"buyer:{buyer_external_id}"
 
 
-_COLUMNS = insert_columns(
+_COLUMNS = bound_columns(
     "id", "account_id", "channel", "kind", "dedupe_key", "lane_key", "partition", "headers", "body", "received_at_ms",
     "state", "reason",
 )  # fmt: skip

@@ -73,7 +73,9 @@ class DeliveryOutcomes:
                 "group_id": conversation.group_id,
                 "agent_id": conversation.agent_id,
             }
-        return message_delivery_event(row, message_id=item.message_id, status=status, error=error, now_ms=now_ms)
+        return message_delivery_event(
+            row, message_id=item.message_id, status=status, error=error, now_ms=now_ms
+        )
 
     def append_events(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
         """Store events in the transaction that marks a delivery."""
@@ -84,7 +86,9 @@ class DeliveryOutcomes:
         if mark.event is not None:
             self._on_events()
         if mark.state == "failed" and item.author is not Author.AGENT:
-            task = asyncio.get_running_loop().create_task(self._escalate(item.conversation_id, mark.error or "failed"))
+            task = asyncio.get_running_loop().create_task(
+                self._escalate(item.conversation_id, mark.error or "failed")
+            )
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -96,7 +100,9 @@ class DeliveryOutcomes:
             if row["state"] != ConversationState.BOT.value:
                 return
             policy = self._policy_of(row["shop_id"])
-            escalation = Escalation(group="aftersale", rule="E7", reason="delivery_failed", priority=Priority.HIGH)
+            escalation = Escalation(
+                group="aftersale", rule="E7", reason="delivery_failed", priority=Priority.HIGH
+            )
             work.connection.execute(
                 insert(escalations),
                 escalation_row(
@@ -118,8 +124,12 @@ class DeliveryOutcomes:
         try:
             await self._desk.change(escalate)
         except (ConflictError, UnavailableError) as problem:
-            log.warning("delivery.not_escalated", conversation_id=conversation_id, error=error, code=problem.code)
+            log.warning(
+                "delivery.not_escalated", conversation_id=conversation_id, error=error, code=problem.code
+            )
 
 
 def _state_of(connection: Connection, conversation_id: int) -> str | None:
-    return connection.execute(select(conversations.c.state).where(conversations.c.id == conversation_id)).scalar()
+    return connection.execute(
+        select(conversations.c.state).where(conversations.c.id == conversation_id)
+    ).scalar()

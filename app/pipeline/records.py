@@ -70,7 +70,7 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType]
 
 
-def record_from_row(row: Mapping[str, Any]) -> ConversationRecord:
+def record_from_row(row: Mapping[Any, Any]) -> ConversationRecord:
     """Make a record of a row of table ``conversations``."""
     return ConversationRecord(
         conversation=Conversation(

@@ -130,7 +130,7 @@ class Directory:
         await self.refresh()
 
 
-def _read_all(connection: Connection) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+def _read_all(connection: Connection) -> tuple[list[dict[Any, Any]], list[dict[Any, Any]]]:
     account_rows = [
         dict(row)
         for row in connection.execute(select(accounts).where(accounts.c.state != "removed")).mappings()

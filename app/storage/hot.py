@@ -13,14 +13,14 @@ from typing import Any
 from sqlalchemy import Connection, bindparam
 from sqlalchemy.sql.expression import UpdateBase
 
-__all__ = ["HotStatement", "insert_columns"]
+__all__ = ["HotStatement", "bound_columns"]
 
 Row = Mapping[str, Any]
 _Prepared = tuple[str, Callable[[Row], tuple[Any, ...]]]
 
 
-def insert_columns(*names: str) -> dict[str, Any]:
-    """Return values for an INSERT that binds exactly these columns; the rest have their defaults."""
+def bound_columns(*names: str) -> dict[str, Any]:
+    """Return values for an INSERT or UPDATE that binds exactly these columns, each by its own name."""
     return {name: bindparam(name) for name in names}
 
 

@@ -161,7 +161,9 @@ class BatchWriter:
     async def _after_failure(self, batch: list[_Job], error: Exception) -> None:
         self._metrics.batch_failures.inc()
         if _is_outage(error):
-            log.warning("storage.commit_failed", rows=len(batch), error=type(error).__name__, reason=_reason(error))
+            log.warning(
+                "storage.commit_failed", rows=len(batch), error=type(error).__name__, reason=_reason(error)
+            )
             failure = UnavailableError("the database did not take this; try again", retry_after=1)
             failure.__cause__ = error
             for job in batch:
@@ -178,7 +180,9 @@ def _is_outage(error: Exception) -> bool:
     """Whether the database itself failed (away, full, locked), so that the same write may succeed later."""
     if isinstance(error, (OperationalError, InterfaceError, TimeoutError, OSError)):
         return True
-    return isinstance(error, DBAPIError) and (error.connection_invalidated or isinstance(error, InternalError))
+    return isinstance(error, DBAPIError) and (
+        error.connection_invalidated or isinstance(error, InternalError)
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -1,0 +1,104 @@
+"""Which phrasings hold which token, one bit each, an entry's bits side by side.
+
+A search that has picked a few entries reads their bits only, so that looking closely at them costs a handful of array
+operations whatever the number of phrasings and however common the tokens.
+
+Source: the performance page, matching.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["BitRows", "bytes_needed"]
+
+_BITS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class BitRows:
+    """The bits, a row for each token. An entry begins at a whole byte: its first bit says whether any of its phrasings
+    holds the token, one bit for each phrasing follows.
+    """
+
+    rows: NDArray[np.uint8]
+    """Shape (tokens, bytes)."""
+    starts: list[int]
+    """The byte at which each entry begins; one longer than the entries."""
+    inverse_norms: NDArray[np.float32]
+    """One over the norm of the phrasing that a bit stands for, 0 where it stands for none; shape (bytes, 8)."""
+
+    @classmethod
+    def of(
+        cls,
+        tokens: NDArray[np.intp],
+        documents: NDArray[np.intp],
+        bounds: NDArray[np.intp],
+        inverse_norms: NDArray[np.float64],
+        *,
+        token_count: int,
+    ) -> BitRows:
+        """Build the bits.
+
+        Args:
+            tokens, documents: the pairs of a token and a phrasing that holds it, each once.
+            bounds: where each entry's phrasings begin, and their number at the end.
+            inverse_norms: one over each phrasing's norm.
+            token_count: the size of the vocabulary.
+        """
+        sizes = np.diff(bounds)
+        starts = np.r_[0, np.cumsum(_entry_bytes(sizes))]
+        place = np.repeat(np.arange(len(sizes)), sizes)
+        bit_of = starts[place] * _BITS + 1 + np.arange(len(place)) - bounds[place]
+        rows = np.zeros((token_count, int(starts[-1])), dtype=np.uint8)
+        bits = bit_of[documents]
+        columns, within = bits // _BITS, bits % _BITS
+        for bit in range(_BITS):
+            # Of one bit no pair of a token and a byte occurs twice, so plain indexing suffices.
+            inside = within == bit
+            rows[tokens[inside], columns[inside]] |= np.uint8(128 >> bit)
+        rows[tokens, starts[place[documents]]] |= np.uint8(128)
+        norms = np.zeros(int(starts[-1]) * _BITS, dtype=np.float32)
+        norms[bit_of] = inverse_norms
+        return cls(rows, starts.tolist(), norms.reshape(-1, _BITS))
+
+    def weigh(
+        self, numbers: NDArray[np.intp], places: list[int], weights: NDArray[np.float32]
+    ) -> tuple[list[int], list[float], list[float], list[float]]:
+        """Sum weights of a text's tokens over some entries' bits.
+
+        Args:
+            numbers: the text's tokens.
+            places: the entries.
+            weights: the square of each token's weight, and the same again for concepts only, 0 for the others;
+                shape (tokens, 2).
+
+        Returns:
+            The bit at which each entry begins (its phrasings follow), and at each bit: the sum of the squares, the sum
+            over concepts, and the first over the phrasing's norm.
+        """
+        starts = self.starts
+        columns: list[int] = []
+        begins: list[int] = []
+        for place in places:
+            begins.append(len(columns) * _BITS)
+            columns.extend(range(starts[place], starts[place + 1]))
+        chosen = np.array(columns, dtype=np.intp)
+        bits = np.unpackbits(self.rows.take(numbers, axis=0).take(chosen, axis=1), axis=1)
+        sums = weights.T @ bits.astype(np.float32)
+        nearness = sums[0] * self.inverse_norms.take(chosen, axis=0).ravel()
+        squares, concepts = sums.tolist()
+        return begins, squares, concepts, nearness.tolist()
+
+
+def _entry_bytes(sizes: NDArray[np.intp]) -> NDArray[np.intp]:
+    return (sizes + _BITS) // _BITS
+
+
+def bytes_needed(sizes: NDArray[np.intp], token_count: int) -> int:
+    """Return how large the rows would be for entries of these numbers of phrasings."""
+    return int(_entry_bytes(sizes).sum()) * token_count
