@@ -7,7 +7,6 @@ Other sites can't reach it through a visitor's browser: writes want JSON or a pi
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, cast
 
@@ -190,8 +189,7 @@ def create_sandbox(
         agents_url: the agents' console, when there is one.
         docs_url: how agents answer without a console; the sandbox brings a page about it.
     """
-    with as_file(files("app.sandbox") / "static") as folder:
-        static = Path(folder)
+    static = Path(__file__).resolve().parent / "static"
     frame = PageFrame(agents_url=agents_url, docs_url=docs_url)
     box = _Sandbox(market=market, database=database, snapshot=snapshot, shop=shop, frame=frame, folder=static)
     one = "/api/sessions/{session_id}"

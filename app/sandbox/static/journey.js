@@ -52,7 +52,7 @@ function understood(stage, at, answerAt) {
   return step(at, "", "search", t("understood"), [...tags, el("span.dim", t("micros", stage.micros))], ...body);
 }
 
-function fact(key, ...value) { return el("span", el("b", t(key)), ...value); }
+function fact(key, ...value) { return el("span", el("b", t(key)), " ", ...value); }
 
 function decided(stage, at, links, orderName) {
   const handed = stage.escalation;
