@@ -40,3 +40,8 @@ async def eventually(
         if time.monotonic() >= deadline:
             raise AssertionError(f"waited {timeout:g} s for {what}; the last answer was {found!r}")
         await asyncio.sleep(_PAUSE)  # noqa: TID251 - this is the wait itself
+
+
+async def pause(seconds: float) -> None:
+    """Let somebody outside (a marketplace that posts again, a load that is not a flood) take its time."""
+    await asyncio.sleep(seconds)  # noqa: TID251 - for what isn't a condition of ours
