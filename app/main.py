@@ -35,6 +35,15 @@ DRAIN_SECONDS = 10.0
 class _Server(uvicorn.Server):
     """uvicorn without its own signal handling, which would end the process by the signal instead of with status 0."""
 
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_started()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
@@ -112,7 +121,13 @@ async def _serve(
         forwarded_allow_ips=",".join(settings.trusted_proxies) or "127.0.0.1",
         proxy_headers=bool(settings.trusted_proxies),
     )
-    server = _Server(config)
+
+    def announce() -> None:
+        log.info("server.ready", port=actual_port, pid=os.getpid())
+        if on_ready is not None:
+            on_ready(application)
+
+    server = _Server(config, announce)
 
     def stop() -> None:
         application.refuse_new_work()
@@ -122,11 +137,9 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop)
-    ready = loop.create_task(_announce(server, application, actual_port, on_ready))
     try:
         await server.serve(sockets=[listening])
     finally:
-        ready.cancel()
         await application.stop(DRAIN_SECONDS)
         log.info("server.stopped", pid=os.getpid())
     return 1 if application.has_failed else 0
@@ -141,19 +154,6 @@ def _calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-
-
-async def _announce(
-    server: uvicorn.Server,
-    application: Application,
-    port: int,
-    on_ready: Callable[[Application], None] | None,
-) -> None:
-    while not server.started:
-        await asyncio.sleep(0.005)
-    log.info("server.ready", port=port, pid=os.getpid())
-    if on_ready is not None:
-        on_ready(application)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -38,11 +38,11 @@ BODY_SECONDS = 10.0
 _JSON = (b"content-type", b"application/problem+json; charset=utf-8")
 
 
-class _BodyTooLarge(Exception):
+class _BodyTooLargeError(Exception):
     pass
 
 
-class _Disconnected(Exception):
+class _DisconnectedError(Exception):
     pass
 
 
@@ -79,9 +79,9 @@ class WebhookEdge:
             body = await self._body(headers, receive)
             delivery = RawDelivery(headers, body)
             adapter, new = await self._inbox.accept(channel, account_id, delivery)
-        except _Disconnected:
+        except _DisconnectedError:
             return
-        except _BodyTooLarge:
+        except _BodyTooLargeError:
             text = f"the body is larger than {self._max_body} bytes"
             await self._refuse(send, 413, "too_large", text, close=True)
             return
@@ -104,15 +104,15 @@ class WebhookEdge:
             raise _UnsupportedEncodingError("send the body without content-encoding")
         length = headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length) > self._max_body:
-            raise _BodyTooLarge
+            raise _BodyTooLargeError
         async with asyncio.timeout(BODY_SECONDS):
             message = await receive()
         if message["type"] == "http.disconnect":
-            raise _Disconnected
+            raise _DisconnectedError
         body: bytes = message.get("body", b"")
         if not message.get("more_body"):
             if len(body) > self._max_body:
-                raise _BodyTooLarge
+                raise _BodyTooLargeError
             return body
         async with asyncio.timeout(BODY_SECONDS):
             return await self._rest(body, receive)
@@ -121,15 +121,15 @@ class WebhookEdge:
         chunks, size = [first], len(first)
         while True:
             if size > self._max_body:
-                raise _BodyTooLarge
+                raise _BodyTooLargeError
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise _Disconnected
+                raise _DisconnectedError
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
             if not message.get("more_body"):
                 if size > self._max_body:
-                    raise _BodyTooLarge
+                    raise _BodyTooLargeError
                 return b"".join(chunks)
 
     async def _not_a_post(self, scope: Scope, channel: str, account_id: str, send: Send) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 __all__ = ["Clock", "SystemClock", "from_rfc3339", "rfc3339", "to_datetime"]
@@ -52,7 +53,14 @@ def rfc3339(at_ms: int | None) -> str | None:
     """Write an instant as RFC 3339 in UTC with milliseconds, as every API answer has it; None stays None."""
     if at_ms is None:
         return None
-    return to_datetime(at_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    seconds, ms = divmod(at_ms, 1000)
+    return f"{_second(seconds)}.{ms:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    # What is written now is written about now: nearly every call is for one of the last few seconds.
+    return datetime.fromtimestamp(seconds, tz=UTC).isoformat()[:19]
 
 
 def from_rfc3339(text: str) -> int:

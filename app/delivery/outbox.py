@@ -53,7 +53,6 @@ def outbox_row(item: OutboxItem) -> dict[str, Any]:
     """Return an item as a row of table ``outbox``."""
     message = item.message
     payload = {
-        "conversation": message.conversation_external_id,
         "content": message.content.to_wire(),
         "in_reply_to": message.in_reply_to,
         "answers": message.answers,
@@ -185,7 +184,7 @@ def open_items(connection: Connection, partitions: Iterable[int], *, after: int 
     return [_from_row(row) for row in rows]
 
 
-def _from_row(row: Mapping[str, Any]) -> OutboxItem:
+def _from_row(row: Mapping[Any, Any]) -> OutboxItem:
     payload = orjson.loads(row["payload"])
     author = Author(row["author"])
     answers = payload["answers"]

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, Protocol
 
 import structlog
+from prometheus_client import Counter
 from sqlalchemy import Connection
 
 from app.channels.base import ChannelAdapter
@@ -109,6 +110,7 @@ class DeliveryService:
         self._limits: dict[str, asyncio.Semaphore] = {}
         self._breakers: dict[str, Breaker] = {}
         self._in_flight_per_account = in_flight_per_account
+        self._counters: dict[tuple[str, Outcome], Counter] = {}
         self._stopping = asyncio.Event()
 
     def enqueued(self, items: Iterable[OutboxItem]) -> None:
@@ -219,7 +221,7 @@ class DeliveryService:
         except HuojiError as error:
             receipt = Receipt(outcome=Outcome.FAILED, error=error.code)
         duration = self._clock.monotonic() - started
-        self._metrics.deliveries.labels(account.channel, receipt.outcome.value).inc()
+        self._count(account.channel, receipt.outcome)
         self._note_health(account, breaker, receipt)
         attempt = {
             "id": self._ids.next(),
@@ -252,6 +254,14 @@ class DeliveryService:
                 )
                 await self._later(item, receipt, attempt, wait)
                 return False
+
+    def _count(self, channel: str, outcome: Outcome) -> None:
+        counter = self._counters.get((channel, outcome))
+        if counter is None:
+            counter = self._counters[channel, outcome] = self._metrics.deliveries.labels(
+                channel, outcome.value
+            )
+        counter.inc()
 
     def _note_health(self, account: Account, breaker: Breaker, receipt: Receipt) -> None:
         answered = receipt.status is not None and receipt.status < 500 and receipt.status != 429

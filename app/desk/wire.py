@@ -8,6 +8,7 @@ from typing import Any, cast
 import orjson
 
 from app.core.clock import rfc3339
+from app.core.pii import mask_address, mask_name, mask_phone
 from app.domain.turns import Suggestion
 
 __all__ = [
@@ -116,7 +117,7 @@ def mask_order(order: Mapping[str, Any] | None) -> dict[str, Any] | None:
     receiver = order.get("receiver")
     if isinstance(receiver, Mapping):
         known: dict[str, Any] = {str(key): value for key, value in _items(receiver)}
-        for field, mask in (("name", _mask_name), ("phone", _mask_phone), ("address", _mask_address)):
+        for field, mask in (("name", mask_name), ("phone", mask_phone), ("address", mask_address)):
             value = known.get(field)
             if isinstance(value, str) and value and "*" not in value:
                 known[field] = mask(value)
@@ -126,19 +127,6 @@ def mask_order(order: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def _items(mapping: Any) -> Sequence[tuple[Any, Any]]:
     return list(mapping.items())
-
-
-def _mask_name(name: str) -> str:
-    return name[0] + "*" * max(1, min(len(name) - 1, 3))
-
-
-def _mask_phone(phone: str) -> str:
-    return phone[:3] + "****" + phone[-4:] if len(phone) >= 10 else "****" + phone[-2:]
-
-
-def _mask_address(address: str) -> str:
-    # A Chinese address names province and city first; that much helps an agent and finds nobody.
-    return address[:6] + "****" if len(address) > 6 else "****"
 
 
 def _repaired(value: Any) -> Any:

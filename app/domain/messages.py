@@ -53,8 +53,10 @@ class Content:
 
     def to_wire(self) -> dict[str, Any]:
         """Return the contract's JSON shape: ``type`` and the fields that are set."""
+        if self.type is ContentType.TEXT:
+            return {"type": "text", "text": self.text}
         wire: dict[str, Any] = {"type": self.type.value}
-        if self.type is ContentType.TEXT or self.text:
+        if self.text:
             wire["text"] = self.text
         for name in ("url", "seconds", "order_id", "product_id", "raw"):
             value = getattr(self, name)

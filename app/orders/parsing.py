@@ -11,8 +11,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, cast
 
 from app.core.clock import from_rfc3339, rfc3339
+from app.core.pii import mask_address, mask_name, mask_phone
 from app.domain.orders import Order, OrderStatus
-from app.orders.masking import mask_address, mask_name, mask_phone
 
 __all__ = ["merge_order", "merge_refund", "parse_order", "parse_orders"]
 

@@ -116,7 +116,7 @@ async def test_the_packet_masks_the_receiver_and_holds_three_suggestions_and_the
     (offered,) = await lite.events("escalation.offered")
     assert offered["agent_id"] == agent.id
     packet = offered["data"]
-    assert packet["order"]["receiver"] == {"name": "王**", "phone": "138****1234"}
+    assert packet["order"]["receiver"] == {"name": "王*", "phone": "138****1234"}
     assert len(packet["suggestions"]) == 3
     assert [message["content"]["text"] for message in packet["transcript"]] == ["我要投诉你们,打12315"]
     assert (packet["reason"], packet["priority"]) == ("legal", "urgent")

@@ -6,7 +6,7 @@ import pytest
 
 from app.core.clock import from_rfc3339
 from app.domain.orders import OrderStatus
-from app.orders.masking import mask_address, mask_name, mask_phone
+from app.core.pii import mask_address, mask_name, mask_phone
 from app.orders.parsing import merge_order, merge_refund, parse_order, parse_orders
 
 NOW_MS = from_rfc3339("2026-11-21T08:00:00Z")
