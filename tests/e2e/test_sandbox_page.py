@@ -164,10 +164,14 @@ def test_everything_works_by_keyboard(sandbox: Page):
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (1100, 800), (390, 844), (320, 640)])
 def test_the_page_never_scrolls_as_a_whole(sandbox: Page, width: int, height: int):
     sandbox.set_viewport_size({"width": width, "height": height})
+    sandbox.get_by_role("button", name="Switch to English").click()
     click_chip(sandbox, "我的快递到哪了")
     expect(replies(sandbox)).to_have_count(1, timeout=SOON)
     size = sandbox.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
     assert size == [width, height]
+    button = sandbox.locator("#restart").bounding_box()
+    assert button is not None
+    assert button["x"] + button["width"] <= width
 
 
 def test_on_a_phone_the_parts_are_tabs_and_a_tap_opens_the_journey(sandbox: Page):

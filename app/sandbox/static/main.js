@@ -174,7 +174,8 @@ function setOnline(online) {
   if (!online) notice(t("offline"));
   else {
     const count = state.outgoing.length;
-    notice(count ? t("back", count) : null, { seconds: 4 });
+    if (count) notice(t("back", count), { seconds: 4 });
+    else if ($("notice").firstElementChild.textContent === t("offline")) notice(null);
     resync().then(flush);
   }
 }
