@@ -17,14 +17,17 @@ from app.domain.shops import ShopMode
 from app.domain.turns import Decision, DecisionKind, NeedOrders, Turn
 from app.replies import pace
 from app.replies.finish import finish
+from app.replies.fitness import fitting
 from app.replies.guard import Guard
 from app.replies.handlers import ask_back, faq, media, order_choice, safety, unknown
+from app.replies.lexicon import is_affirmation
 from app.replies.outcome import OrdersWanted, Outcome, OutcomeKind
 from app.replies.plans import EntryPlans
 from app.replies.rules import RULE, Rule
 from app.replies.situation import Situation
 from app.replies.stage import stage_label
 from app.replies.suggestions import suggest
+from app.replies.talk import Talk, talk_of
 from app.replies.templates import TemplateSet
 from app.replies.texts import TextBook
 
@@ -65,7 +68,8 @@ class ReplyPolicy:
 
     def _decide(self, situation: Situation) -> Decision:
         turn = situation.turn
-        matches = _matches(turn)
+        heard = _matches(turn)
+        matches = _fitting(situation, heard)
         _note_attachments(situation)
         sure = [
             (match, entry)
@@ -75,18 +79,18 @@ class ReplyPolicy:
         fired = safety.fired_rules(situation, [entry.topic for _, entry in sure])
         severe = [rule for rule in fired if rule.major]
         if turn.conversation.state is ConversationState.HUMAN:
-            return _only_suggest(situation, matches, fired)
+            return _only_suggest(situation, heard, fired)
         if turn.conversation.bot_paused and not (severe and not situation.held):
-            return _only_suggest(situation, matches, fired)
+            return _only_suggest(situation, heard, fired)
         kinds = {media.kind_of(utterance) for utterance in turn.utterances}
         # A mark like '[图片]' is the same text every time, but never the same picture.
         repeat = pace.note_text(situation) if not kinds <= _MEDIA else pace.Repeat.NEW
         if severe and not (situation.held and repeat is not pace.Repeat.NEW):
-            decision = finish(situation, self._by_rules(situation, severe, sure), matches)
+            decision = finish(situation, self._by_rules(situation, severe, sure), heard)
             return replace(decision, replies=()) if turn.conversation.bot_paused else decision
         guarded = self._paced(situation, repeat, matches)
         outcomes = guarded if guarded is not None else self._outcomes(situation, kinds, matches, sure, fired)
-        return finish(situation, outcomes, matches)
+        return finish(situation, outcomes, heard)
 
     def _paced(
         self, situation: Situation, repeat: pace.Repeat, matches: Sequence[Match]
@@ -166,7 +170,18 @@ class ReplyPolicy:
             return self._without_text(situation, kinds)
         if (picked := self._picked(situation, matches, sure)) is not None:
             return [picked]
+        if (talk := talk_of(situation.text)) is not None and not _answers_us(situation):
+            return [self._talked(situation, talk)]
         return self._questions(situation, matches, sure)
+
+    def _talked(self, situation: Situation, talk: Talk) -> Outcome:
+        """Return what a message gets that only keeps the talk going."""
+        if talk is Talk.THANKS and not situation.held:
+            entry = situation.turn.snapshot.by_id.get("close_thanks")
+            if entry is not None:
+                return faq.answer_entry(situation, entry, self._plans.of(entry), 1.0)
+            return Outcome(kind=OutcomeKind.ANSWER, sayings=(situation.say("thanked"),), social=True)
+        return unknown.acknowledged(situation)
 
     def _under_rules(
         self,
@@ -264,7 +279,7 @@ class ReplyPolicy:
             return outcomes
         unsure = [match for match in matches if not any(match is known for known, _ in sure)]
         if outcomes and not (unsure and outcomes[0].social):
-            if any(_is_weighty(match) for match in unsure):
+            if any(len(match.text) > _FRAGMENT and unknown.is_weighty(match.text) for match in unsure):
                 # What is left unanswered is no small talk: a colleague reads it, and what is sure goes out with it.
                 situation.why.append("partly_understood")
                 outcomes.append(unknown.to_human(situation))
@@ -287,34 +302,37 @@ class ReplyPolicy:
             if memory.offered:
                 # Already asked back once, and the answer to that was no pick.
                 return unknown.to_human(situation)
+            if (handed := self._order_matter(situation, asking)) is not None:
+                return handed
             asked = ask_back.ask_back(situation, asking)
             if asked is not None:
                 situation.remember(unknown_streak=min(9, memory.unknown_streak + 1))
                 return asked
         return unknown.not_understood(situation, social=_is_social(situation))
 
-
-_WEIGHTY = (
-    "退",
-    "赔",
-    "投诉",
-    "差评",
-    "坏",
-    "破",
-    "错",
-    "少发",
-    "漏发",
-    "没收到",
-    "骗",
-    "refund",
-    "broken",
-    "wrong",
-)
+    def _order_matter(self, situation: Situation, asking: Sequence[Match]) -> Outcome | None:
+        """Return the handover of a likely matter that ends with a human anyway, or None (E7)."""
+        match = max(asking, key=lambda one: one.confidence)
+        entry = _entry_of(situation, match)
+        if match.confidence < unknown.HANDED_OVER_AT or entry is None or not self._plans.of(entry).escalates:
+            return None
+        return unknown.unsure_to_human(situation, entry, match)
 
 
-def _is_weighty(match: Match) -> bool:
-    """Whether an unanswered part is about trouble, so that answering only the rest would be unsafe."""
-    return len(match.text) > _FRAGMENT and any(word in match.text for word in _WEIGHTY)
+def _answers_us(situation: Situation) -> bool:
+    """Whether 'yes' may answer a question of ours, so that it isn't mere talk."""
+    return bool(situation.memory.offered) and is_affirmation(situation.text)
+
+
+def _fitting(situation: Situation, matches: Sequence[Match]) -> tuple[Match, ...]:
+    by_id = situation.turn.snapshot.by_id
+
+    def topic_of(entry_id: str) -> str | None:
+        entry = by_id.get(entry_id)
+        return entry.topic if entry is not None else None
+
+    stage = situation.turn.conversation.stage
+    return tuple(fitting(match, topic_of, stage) for match in matches)
 
 
 def _matches(turn: Turn) -> tuple[Match, ...]:

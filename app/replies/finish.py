@@ -157,7 +157,7 @@ def _replies(situation: Situation, draft: _Draft, outcomes: Sequence[Outcome]) -
     sayings = [saying for saying in draft.sayings if saying.text]
     if not sayings:
         return ()
-    if not situation.memory.welcomed:
+    if not situation.memory.welcomed and not _only_courtesy(outcomes):
         situation.remember(welcomed=True)
         greets = all(outcome.topic in GREETING_TOPICS for outcome in outcomes)
         if not draft.plain and (opening := welcome(situation, greets=greets)) is not None:
@@ -172,6 +172,14 @@ def _replies(situation: Situation, draft: _Draft, outcomes: Sequence[Outcome]) -
         else:
             messages.extend(Reply(text=part, node=saying.node) for part in _parts(saying.text))
     return tuple(messages)
+
+
+def _only_courtesy(outcomes: Sequence[Outcome]) -> bool:
+    """Whether a turn only returns thanks, a farewell or an 'ok': a welcome before that comes too late."""
+    return all(
+        outcome.social and outcome.topic not in GREETING_TOPICS and outcome.reason != "greeted"
+        for outcome in outcomes
+    )
 
 
 def _parts(text: str) -> list[str]:
@@ -299,5 +307,7 @@ def _remember_outcomes(situation: Situation, outcomes: Sequence[Outcome]) -> Non
             situation.forget(unknown_streak=0)
         if memory.asked_entry is not None:
             situation.forget(asked_entry=None)
+        if memory.topic_counts:
+            situation.forget(topic_counts=())
         if memory.order_misses and situation.turn.orders is not None:
             situation.forget(order_misses=0)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from app.domain.knowledge import Entry
 from app.domain.matching import Band, Match
+from app.replies.fitness import LEAST_OFFERED
 from app.replies.lexicon import is_affirmation
 from app.replies.orders import ordinal
 from app.replies.outcome import Outcome, OutcomeKind, Saying
@@ -19,14 +20,25 @@ from app.replies.topics import NEVER_OFFERED
 __all__ = ["ask_back", "picked_entry"]
 
 _MOST = 3
+_LEAST_SHARE = 0.4
+"""An option is listed only with at least this share of the best one's score: a far-fetched one puts buyers off."""
+_LEAST_SCORE = 0.25
 _PUNCTUATION = re.compile(r"[\s，,。.!！?？;；:：~～、“”\"'「」]+")
 
 
 def ask_back(situation: Situation, matches: Sequence[Match]) -> Outcome | None:
-    """Return the question back with the likeliest entries of these matches; None when nothing is worth offering."""
+    """Return the question back with the likeliest entries of these matches; None when nothing is worth offering.
+
+    Only what is likely enough is offered: a list of things the buyer didn't mean is worse than an open question.
+    """
     offered: list[Entry] = []
     for match in matches:
+        best = match.best
+        if best is None or best.score < LEAST_OFFERED:
+            continue
         for candidate in match.ranked:
+            if candidate.score < max(_LEAST_SCORE, _LEAST_SHARE * best.score):
+                continue
             entry = situation.turn.snapshot.by_id.get(candidate.entry_id)
             if entry is None or entry in offered or not _may_be_offered(situation, entry):
                 continue
