@@ -1,1 +1,1 @@
-"""What must leave (the outbox) and what falls due (timers)."""
+"""What must leave: the outbox and its sender."""

@@ -41,6 +41,10 @@ class Breaker:
         self._probing = True
         return 0.0
 
+    def let_go(self) -> None:
+        """Note that a message which was let through came to no verdict; another may try."""
+        self._probing = False
+
     def succeeded(self) -> bool:
         """Note an answer, whatever it said about the message. Returns True when this closed the breaker."""
         was_open = self._open_until is not None

@@ -220,7 +220,6 @@ def replay(connection: Connection, outbox_id: int, *, now_ms: int) -> bool:
         .where(outbox.c.id == outbox_id, outbox.c.state == "failed")
         .values(
             state="open",
-            attempts=0,
             error=None,
             done_at_ms=None,
             next_attempt_at_ms=now_ms,

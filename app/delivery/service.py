@@ -61,8 +61,8 @@ class Client(Protocol):
 class DeliveryHooks(Protocol):
     """What the sender asks of, and tells, the rest of the program."""
 
-    async def is_superseded(self, conversation_id: int) -> bool:
-        """Whether a human owns the conversation now, so that the bot must hold its tongue."""
+    async def is_superseded(self, item: OutboxItem) -> bool:
+        """Whether the bot must hold its tongue: a human owns the conversation, or did since this was decided."""
         ...
 
     def delivery_event(
@@ -109,6 +109,7 @@ class DeliveryService:
         self._known: set[int] = set()
         self._limits: dict[str, asyncio.Semaphore] = {}
         self._breakers: dict[str, Breaker] = {}
+        self._held_until: dict[str, float] = {}
         self._in_flight_per_account = in_flight_per_account
         self._counters: dict[tuple[str, Outcome], Counter] = {}
         self._stopping = asyncio.Event()
@@ -181,36 +182,48 @@ class DeliveryService:
                 return False
 
     async def _step(self, item: OutboxItem) -> bool:
-        account = self._directory.account(item.account_id)
-        if account is None:
-            await self._settle(item, "failed", "failed", "account_removed", None)
-            return True
-        now_ms = self._clock.now_ms()
-        if now_ms > item.deadline_ms:
-            await self._settle(item, "failed", "failed", "expired", None)
-            return True
-        if account.is_paused:
-            await self._pause(PAUSE_POLL_SECONDS)
-            return False
-        breaker = self._breakers.setdefault(item.account_id, Breaker())
-        wait = breaker.wait_seconds(self._clock.monotonic())
-        if wait > 0:
-            await self._pause(wait)
-            return False
         limit = self._limits.get(item.account_id)
         if limit is None:
             limit = self._limits[item.account_id] = asyncio.Semaphore(self._in_flight_per_account)
         async with limit:
-            # Looked at as late as possible: an agent who took over a moment ago wins.
-            if item.supersedable and await self._hooks.is_superseded(item.conversation_id):
-                await self._settle(item, "dropped", "dropped", "superseded", None)
+            # All of this is looked at as late as possible: much may have changed in the queue for a place.
+            account = self._directory.account(item.account_id)
+            if account is None:
+                await self._settle(item, "failed", "failed", "account_removed", None)
                 return True
-            return await self._attempt(item, account, breaker)
+            if self._clock.now_ms() > item.deadline_ms:
+                await self._settle(item, "failed", "failed", "expired", None)
+                return True
+            breaker = self._breakers.setdefault(item.account_id, Breaker())
+            wait = self._wait_seconds(account, breaker)
+            if wait <= 0:
+                probes = breaker.is_open
+                try:
+                    return await self._try(item, account, breaker)
+                finally:
+                    if probes:
+                        breaker.let_go()
+        await self._pause(wait)
+        return False
+
+    def _wait_seconds(self, account: Account, breaker: Breaker) -> float:
+        """Return how long an account's messages have to wait now, 0 when one may leave."""
+        if account.is_paused:
+            return PAUSE_POLL_SECONDS
+        held = self._held_until.get(account.id, 0.0) - self._clock.monotonic()
+        return held if held > 0 else breaker.wait_seconds(self._clock.monotonic())
+
+    async def _try(self, item: OutboxItem, account: Account, breaker: Breaker) -> bool:
+        # An agent who took over a moment ago wins.
+        if item.supersedable and await self._hooks.is_superseded(item):
+            await self._settle(item, "dropped", "dropped", "superseded", None)
+            return True
+        return await self._attempt(item, account, breaker)
 
     async def _attempt(self, item: OutboxItem, account: Account, breaker: Breaker) -> bool:
-        adapter = self._directory.adapter(account)
         started_ms, started = self._clock.now_ms(), self._clock.monotonic()
         try:
+            adapter = self._directory.adapter(account)
             request = adapter.build_request(item.message, account, now_ms=started_ms)
             response = await self._client.send(request, timeout=SEND_TIMEOUT_SECONDS)
             receipt = adapter.read_response(response, now_ms=self._clock.now_ms())
@@ -220,19 +233,22 @@ class DeliveryService:
             receipt = Receipt(outcome=Outcome.UNKNOWN, error=error.code)
         except HuojiError as error:
             receipt = Receipt(outcome=Outcome.FAILED, error=error.code)
+        except Exception as error:  # noqa: BLE001 - an adapter's bug costs this message; the conversation goes on
+            log.error("delivery.adapter_failed", outbox_id=item.id, channel=account.channel, exc_info=error)
+            receipt = Receipt(outcome=Outcome.FAILED, error=type(error).__name__)
         duration = self._clock.monotonic() - started
         self._count(account.channel, receipt.outcome)
         self._note_health(account, breaker, receipt)
+        item.attempts += 1
         attempt = {
-            "id": self._ids.next(),
             "outbox_id": item.id,
+            "number": item.attempts,
             "started_at_ms": started_ms,
             "duration_ms": round(duration * 1000),
             "outcome": receipt.outcome.value,
             "status_code": receipt.status,
             "error": receipt.error,
         }
-        item.attempts += 1
         match receipt.outcome:
             case Outcome.DELIVERED:
                 await self._settle(item, "sent", "sent", None, attempt, receipt.external_id)
@@ -252,6 +268,9 @@ class DeliveryService:
                 wait = delay_seconds(
                     item.attempts, fraction=self._ids.fraction(), retry_after=receipt.retry_after
                 )
+                if receipt.retry_after is not None:
+                    # Asked of one message, meant for the account.
+                    self._held_until[account.id] = self._clock.monotonic() + wait
                 await self._later(item, receipt, attempt, wait)
                 return False
 
@@ -265,11 +284,13 @@ class DeliveryService:
 
     def _note_health(self, account: Account, breaker: Breaker, receipt: Receipt) -> None:
         answered = receipt.status is not None and receipt.status < 500 and receipt.status != 429
-        if answered or receipt.outcome in (Outcome.DELIVERED, Outcome.FAILED, Outcome.PAUSE_ACCOUNT):
+        if answered or receipt.outcome in (Outcome.DELIVERED, Outcome.PAUSE_ACCOUNT):
             if breaker.succeeded():
                 log.info("delivery.account_recovered", account_id=account.id)
-        elif receipt.retry_after is None and breaker.failed(self._clock.monotonic()):
-            # A peer that names its own waiting time is slow, not broken: that doesn't open the breaker.
+        elif receipt.outcome is Outcome.FAILED or receipt.retry_after is not None:
+            # Never asked, so nothing was learned of the peer; or it names its own waiting time, and is slow, not broken.
+            return
+        elif breaker.failed(self._clock.monotonic()):
             log.warning("delivery.account_failing", account_id=account.id, error=receipt.error)
 
     async def _later(self, item: OutboxItem, receipt: Receipt, attempt: dict[str, Any], wait: float) -> None:

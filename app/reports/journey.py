@@ -339,7 +339,7 @@ def _attempts(connection: Connection, reply: Row) -> list[Stage]:
         connection.execute(
             select(delivery_attempts)
             .where(delivery_attempts.c.outbox_id == reply["outbox_id"])
-            .order_by(delivery_attempts.c.id)
+            .order_by(delivery_attempts.c.number)
         )
         .mappings()
         .all()

@@ -113,7 +113,6 @@ sessions = Table(
     Column("user_id", Id, ForeignKey("users.id"), index=True),
     Column("name", Text),
     Column("role", Text),
-    Column("csrf", Text),
     Column("created_at_ms", Id, nullable=False),
     Column("expires_at_ms", Id),
 )
@@ -296,14 +295,15 @@ outbox = Table(
 delivery_attempts = Table(
     "delivery_attempts",
     metadata,
-    _id(),
-    Column("outbox_id", Id, nullable=False, index=True),
+    Column("outbox_id", Id, primary_key=True, autoincrement=False),
+    Column("number", SmallInteger, primary_key=True, autoincrement=False),
     Column("started_at_ms", Id, nullable=False),
     Column("duration_ms", Integer, nullable=False),
     Column("outcome", Text, nullable=False),
     Column("status_code", Integer),
     Column("error", Text),
 )
+"""Every attempt to deliver, counted from 1 for each message."""
 
 escalations = Table(
     "escalations",
@@ -436,19 +436,6 @@ silent_orders = Table(
     Column("updated_at_ms", Id, nullable=False),
 )
 """Orders of buyers who never wrote."""
-
-timers = Table(
-    "timers",
-    metadata,
-    _id(),
-    Column("kind", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("partition", SmallInteger, nullable=False),
-    Column("due_at_ms", Id, nullable=False),
-    Column("payload", Text, nullable=False, server_default=text("'{}'")),
-    UniqueConstraint("kind", "subject"),
-    Index("ix_timers_due", "partition", "due_at_ms"),
-)
 
 partition_leases = Table(
     "partition_leases",

@@ -52,11 +52,13 @@ class Story:
         self.seq = 0
 
     def add(self, table: Any, **values: Any) -> int:
-        if "id" not in values:
-            self.counter += 1
-            values["id"] = self.counter
-        self.connection.execute(insert(table), values)
-        return values["id"]
+        self.counter += 1
+        if "id" in table.c:
+            values.setdefault("id", self.counter)
+        self.connection.execute(
+            insert(table), {name: value for name, value in values.items() if name in table.c}
+        )
+        return values.get("id", self.counter)
 
     def receive(self, name: str, *, at: int = 0, duplicates: int = 0) -> int:
         return self.add(
@@ -118,10 +120,12 @@ class Story:
             author="bot", supersedable=True, payload="{}", state=state, attempts=len(attempts),
             next_attempt_at_ms=AT + at, deadline_ms=AT + 1_000_000, created_at_ms=AT + at, done_at_ms=AT + at + 1,
         )  # fmt: skip
-        for begun, outcome, status in attempts:
-            self.add(
-                delivery_attempts, outbox_id=outbox_id, started_at_ms=AT + begun, duration_ms=2, outcome=outcome,
-                status_code=status,
+        for number, (begun, outcome, status) in enumerate(attempts, 1):
+            self.connection.execute(
+                insert(delivery_attempts).values(
+                    outbox_id=outbox_id, number=number, started_at_ms=AT + begun, duration_ms=2, outcome=outcome,
+                    status_code=status,
+                )
             )  # fmt: skip
         return message_id
 

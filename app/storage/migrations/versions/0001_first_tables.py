@@ -55,17 +55,19 @@ def upgrade() -> None:
     op.create_table(
         "delivery_attempts",
         sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
+            "outbox_id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
         ),
-        sa.Column("outbox_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("number", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("started_at_ms", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("duration_ms", sa.Integer(), nullable=False),
         sa.Column("outcome", sa.Text(), nullable=False),
         sa.Column("status_code", sa.Integer(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_delivery_attempts")),
+        sa.PrimaryKeyConstraint("outbox_id", "number", name=op.f("pk_delivery_attempts")),
     )
-    op.create_index(op.f("ix_delivery_attempts_outbox_id"), "delivery_attempts", ["outbox_id"], unique=False)
     op.create_table(
         "groups",
         sa.Column("id", sa.Text(), nullable=False),
@@ -220,20 +222,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account_id", "order_id", name=op.f("pk_silent_orders")),
     )
     op.create_table(
-        "timers",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
-        ),
-        sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("subject", sa.Text(), nullable=False),
-        sa.Column("partition", sa.SmallInteger(), nullable=False),
-        sa.Column("due_at_ms", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("payload", sa.Text(), server_default=sa.text("'{}'"), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_timers")),
-        sa.UniqueConstraint("kind", "subject", name=op.f("uq_timers_kind_subject")),
-    )
-    op.create_index("ix_timers_due", "timers", ["partition", "due_at_ms"], unique=False)
-    op.create_table(
         "users",
         sa.Column(
             "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
@@ -288,7 +276,6 @@ def upgrade() -> None:
         sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("name", sa.Text(), nullable=True),
         sa.Column("role", sa.Text(), nullable=True),
-        sa.Column("csrf", sa.Text(), nullable=True),
         sa.Column("created_at_ms", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("expires_at_ms", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_sessions_user_id")),
@@ -561,8 +548,6 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_accounts_shop_id"), table_name="accounts")
     op.drop_table("accounts")
     op.drop_table("users")
-    op.drop_index("ix_timers_due", table_name="timers")
-    op.drop_table("timers")
     op.drop_table("silent_orders")
     op.drop_table("shops")
     op.drop_table("revisions")
@@ -588,7 +573,6 @@ def downgrade() -> None:
     op.drop_table("inbox")
     op.drop_table("idempotency_keys")
     op.drop_table("groups")
-    op.drop_index(op.f("ix_delivery_attempts_outbox_id"), table_name="delivery_attempts")
     op.drop_table("delivery_attempts")
     op.drop_table("console_events")
     op.drop_table("audit")
