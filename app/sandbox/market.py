@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import orjson
@@ -21,11 +19,12 @@ from app.domain.delivery import Account
 from app.sandbox.buyers import TIERS, Buyer, OrderKind
 from app.sandbox.catalogue import Shop
 from app.sandbox.chats import Chat, ChatMessage, Image, PageSession, Push, Troubles
+from app.sandbox.order_service import Answer, answer_orders, find_order, refusal
 from app.sandbox.orders import Document, make_order
 from app.sandbox.posting import Poster
 from app.sandbox.sessions import Sessions, buyer_id
 
-__all__ = ["Answer", "Market"]
+__all__ = ["Market"]
 
 log = structlog.get_logger(__name__)
 
@@ -35,9 +34,6 @@ MAX_MESSAGES = 500
 MAX_IMAGES = 20
 """Pictures of one page session, 2 MiB each at most."""
 
-MAX_ORDERS = 20
-"""Orders in one answer of the order service. Source: the contracts page, section 2."""
-
 TWICE_AFTER_SECONDS = 0.06
 SWAP_SECONDS = 3.0
 """How long a message is kept back for another one to overtake it."""
@@ -46,15 +42,6 @@ SLOW_SECONDS = 2.0
 _SEEN = 20_000
 
 FindAccount = Callable[[str], Account | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the marketplace answers to a request: status, JSON document, and headers."""
-
-    status: int
-    document: Mapping[str, Any]
-    headers: Mapping[str, str] | None = None
 
 
 class Market:
@@ -182,7 +169,10 @@ class Market:
             NotFoundError: the order isn't this buyer's.
             RateLimitedError: the chat is full.
         """
-        if order_id is not None and self.find_order(account_id, buyer_id(buyer, session), order_id) is None:
+        if (
+            order_id is not None
+            and find_order(self.sessions, account_id, buyer_id(buyer, session), order_id) is None
+        ):
             raise NotFoundError("this buyer has no such order", code="order_unknown")
         chat = self.sessions.chat(session, account_id, buyer)
         said = None if client_id is None else chat.find_said(client_id)
@@ -230,28 +220,16 @@ class Market:
 
     # --- what shops' servers ask ---
 
-    def find_order(self, account_id: str, buyer_name: str, order_id: str) -> Document | None:
-        """Return an order of the buyer whom the platform calls ``buyer_name``; None when they have no such order."""
-        orders = self.sessions.orders(account_id, buyer_name)
-        return next((order for order in orders if order["order_id"] == order_id), None)
-
     def answer_orders(
         self, account_id: str, *, authorization: str, buyer_name: str, order_id: str | None
     ) -> Answer:
         """Answer the order service: one order (``order_id``), or a buyer's latest ones."""
         account = self._find_account(account_id)
         if account is None or account_id not in self._shops:
-            return _problem(404, "account_unknown")
-        token = account.settings.get("orders_token", "")
-        expected = f"Bearer {token}".encode()
-        if not token or not hmac.compare_digest(authorization.encode("utf-8", "replace"), expected):
-            return _problem(401, "token_invalid")
-        if not buyer_name:
-            return _problem(400, "buyer_id_missing")
-        if order_id is None:
-            return Answer(200, {"items": self.sessions.orders(account_id, buyer_name)[:MAX_ORDERS]})
-        order = self.find_order(account_id, buyer_name, order_id)
-        return _problem(404, "order_unknown") if order is None else Answer(200, order)
+            return refusal(404, "account_unknown")
+        return answer_orders(
+            self.sessions, account, authorization=authorization, buyer_name=buyer_name, order_id=order_id
+        )
 
     async def take_reply(self, account_id: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Take a shop's message as the marketplace does: verified, once, then shown and echoed.
@@ -260,17 +238,17 @@ class Market:
         """
         account = self._find_account(account_id)
         if account is None or account_id not in self._shops:
-            return _problem(404, "account_unknown")
+            return refusal(404, "account_unknown")
         try:
             signing.verify(headers, body, account.secrets, now_ms=self._clock.now_ms())
         except SignatureError as error:
-            return _problem(401, error.code)
+            return refusal(401, error.code)
         key = f"{account_id}/{signing.webhook_id(headers)}"
         if key in self._seen:
             return Answer(200, {})
         data = _read_reply(body)
         if data is None:
-            return _problem(400, "message_invalid")
+            return refusal(400, "message_invalid")
         found = self.sessions.find_chat(account_id, str(data.get("conversation_id")))
         if found is None:
             return Answer(200, {})
@@ -425,10 +403,6 @@ def _release(chat: Chat) -> None:
     if chat.held is not None:
         chat.held.set()
         chat.held = None
-
-
-def _problem(status: int, code: str) -> Answer:
-    return Answer(status, {"code": code})
 
 
 def _read_reply(body: bytes) -> Mapping[str, Any] | None:

@@ -6,7 +6,7 @@ Source: the HTML standard, "Server-sent events".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import orjson
 
@@ -20,7 +20,7 @@ HEARTBEAT_SECONDS = 15.0
 
 async def event_stream(
     log: EventLog, after: int, *, heartbeat: float = HEARTBEAT_SECONDS
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Yield every event after number ``after``, then those to come, until the log is closed."""
     yield b"retry: 1000\n\n"
     while not log.is_closed:

@@ -25,7 +25,8 @@ from app.intents.fusion import shipped_thresholds
 from app.reports.journey import Journey, journey_of
 from app.sandbox.chats import PageSession
 from app.sandbox.journeys import joined_journey
-from app.sandbox.market import Answer, Market
+from app.sandbox.market import Market
+from app.sandbox.order_service import Answer
 from app.sandbox.pages import PageFrame, read_said, read_seat, read_troubles, world_wire
 from app.sandbox.streams import event_stream
 from app.storage.database import Database
