@@ -9,14 +9,16 @@ Source: the performance page, matching.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BitRows", "bytes_needed"]
+__all__ = ["BITS", "BitRows", "bytes_needed"]
 
-_BITS: Final = 8
+BITS: Final = 8
+"""Bits of a byte of a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,8 @@ class BitRows:
 
     rows: NDArray[np.uint8]
     """Shape (tokens, bytes)."""
-    starts: list[int]
-    """The byte at which each entry begins; one longer than the entries."""
+    columns: list[range]
+    """The bytes of each entry."""
     inverse_norms: NDArray[np.float32]
     """One over the norm of the phrasing that a bit stands for, 0 where it stands for none; shape (bytes, 8)."""
 
@@ -53,18 +55,19 @@ class BitRows:
         sizes = np.diff(bounds)
         starts = np.r_[0, np.cumsum(_entry_bytes(sizes))]
         place = np.repeat(np.arange(len(sizes)), sizes)
-        bit_of = starts[place] * _BITS + 1 + np.arange(len(place)) - bounds[place]
+        bit_of = starts[place] * BITS + 1 + np.arange(len(place)) - bounds[place]
         rows = np.zeros((token_count, int(starts[-1])), dtype=np.uint8)
         bits = bit_of[documents]
-        columns, within = bits // _BITS, bits % _BITS
-        for bit in range(_BITS):
+        columns, within = bits // BITS, bits % BITS
+        for bit in range(BITS):
             # Of one bit no pair of a token and a byte occurs twice, so plain indexing suffices.
             inside = within == bit
             rows[tokens[inside], columns[inside]] |= np.uint8(128 >> bit)
         rows[tokens, starts[place[documents]]] |= np.uint8(128)
-        norms = np.zeros(int(starts[-1]) * _BITS, dtype=np.float32)
+        norms = np.zeros(int(starts[-1]) * BITS, dtype=np.float32)
         norms[bit_of] = inverse_norms
-        return cls(rows, starts.tolist(), norms.reshape(-1, _BITS))
+        columns = [range(low, high) for low, high in pairwise(starts.tolist())]
+        return cls(rows, columns, norms.reshape(-1, BITS))
 
     def weigh(
         self, numbers: NDArray[np.intp], places: list[int], weights: NDArray[np.float32]
@@ -81,12 +84,11 @@ class BitRows:
             The bit at which each entry begins (its phrasings follow), and at each bit: the sum of the squares, the sum
             over concepts, and the first over the phrasing's norm.
         """
-        starts = self.starts
         columns: list[int] = []
         begins: list[int] = []
         for place in places:
-            begins.append(len(columns) * _BITS)
-            columns.extend(range(starts[place], starts[place + 1]))
+            begins.append(len(columns) * BITS)
+            columns += self.columns[place]
         chosen = np.array(columns, dtype=np.intp)
         bits = np.unpackbits(self.rows.take(numbers, axis=0).take(chosen, axis=1), axis=1)
         sums = weights.T @ bits.astype(np.float32)
@@ -96,7 +98,7 @@ class BitRows:
 
 
 def _entry_bytes(sizes: NDArray[np.intp]) -> NDArray[np.intp]:
-    return (sizes + _BITS) // _BITS
+    return (sizes + BITS) // BITS
 
 
 def bytes_needed(sizes: NDArray[np.intp], token_count: int) -> int:

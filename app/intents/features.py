@@ -50,12 +50,12 @@ def features_of(index: LanguageIndex, hits: Hits, text: str, gate: float) -> NDA
     total = hits.mass + hits.unknown
     root = hits.mass**0.5
     known = hits.mass / total
-    length = len(text)
+    size = log(len(text) + 1)
     signs = signs_of(text)
     of_text = (
         hits.unknown / total,
         hits.unknown_characters,
-        log(length + 1),
+        size,
         min(text.count(JOINT), 4),
         hits.concepts,
         gate,
@@ -81,7 +81,7 @@ def features_of(index: LanguageIndex, hits: Hits, text: str, gate: float) -> NDA
             hit.covers_concepts,
             ratio(text, key) / 100,
             1.0 if text == key else 0.0,
-            log((length + 1) / (len(key) + 1)),
+            size - log(len(key) + 1),
         )
         cells += map(abs, map(sub, signs, usual_signs[hit.place]))
         cells += of_text

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from app.intents.bitrows import BitRows, bytes_needed
+from app.intents.bitrows import BITS, BitRows, bytes_needed
 from app.intents.gate import buckets_of
 from app.intents.grams import CONCEPT, JOINT, Lexicon, chinese_tokens, latin_tokens, token_weight
 from app.intents.linear import LARGEST_CELLS, LARGEST_VARIANTS, fit_weights
@@ -26,7 +26,9 @@ from app.intents.signs import signs_of
 __all__ = ["CANDIDATES", "Hit", "Hits", "LanguageIndex", "Phrasing", "fit_language"]
 
 CANDIDATES: Final = 4
-"""Entries that are looked at closely."""
+"""Entries that are weighed."""
+_SHORTLIST: Final = 8
+"""Entries that the classifier puts forward; the candidates are those of them that come nearest."""
 _NEAREST_SHARE: Final = 0.5
 _JOINTS: Final = frozenset(JOINT)
 
@@ -137,7 +139,9 @@ class LanguageIndex:
         self._shares = np.stack((squares, squares * is_concept), axis=1)
         documents = self.documents.astype(np.intp)
         lengths = np.diff(self.offsets)
-        summed = np.bincount(documents, np.repeat(squares.astype(np.float64), lengths), minlength=len(of_entry))
+        summed = np.bincount(
+            documents, np.repeat(squares.astype(np.float64), lengths), minlength=len(of_entry)
+        )
         norms = np.sqrt(summed)
         self.norms = norms.tolist()
         self._bits = self._postings = None
@@ -158,22 +162,31 @@ class LanguageIndex:
         """
         tokens = self._tokens(text, self.lexicon)
         looked_up = [*map(self.number_of.get, tokens)]
-        known = [number for number in looked_up if number is not None]
+        unknown = looked_up.count(None)
+        known = (
+            [number for number in looked_up if number is not None]
+            if unknown
+            else cast("list[int]", looked_up)
+        )
         if not known:
             return None
+        named = _trailing_concepts(tokens)
+        concepts = named - looked_up[len(tokens) - named :].count(None)
         numbers = np.array(known, dtype=np.intp)
         mass = sum(map(self._squares.__getitem__, known))
         if allowed is not None:
             allowed = allowed[self.entries]
         if self._bits is not None and self.linear is not None:
-            found = self._by_classifier(self._bits, self.linear, numbers, mass, allowed)
+            conceptual = (
+                sum(map(self._squares.__getitem__, known[len(known) - concepts :])) if concepts else 0.0
+            )
+            found = self._by_classifier(self._bits, self.linear, numbers, mass, conceptual, allowed)
         else:
             found = self._by_postings(known, numbers, mass, allowed)
         if not found:
             return None
         characters = len(set(text) - _JOINTS)
         missing = looked_up[:characters].count(None) if self.language == "zh" else 0
-        unknown = len(tokens) - len(known)
         return Hits(
             found=found,
             tokens=tokens,
@@ -181,7 +194,7 @@ class LanguageIndex:
             unknown_tokens=[token for token, number in zip(tokens, looked_up, strict=True) if number is None]
             if unknown
             else [],
-            concepts=_trailing_concepts(tokens),
+            concepts=named,
             mass=mass,
             unknown=unknown * self._unknown_weight**2,
             unknown_characters=missing / max(characters, 1),
@@ -193,26 +206,38 @@ class LanguageIndex:
         classifier: NDArray[np.int8],
         numbers: Places,
         mass: float,
+        squares_of_concepts: float,
         allowed: NDArray[np.bool_] | None,
     ) -> list[Hit]:
-        """Look closely at the entries that the classifier likes best."""
+        """Look closely at the entries that the classifier puts forward."""
         scores = self._factors.take(numbers) @ classifier.take(numbers, axis=0).astype(np.float32)
         if allowed is not None:
             scores[~allowed] = -np.inf
-        places = _best_places(scores)
-        shares = self._shares.take(numbers, axis=0)
-        begins, covered, conceptual, nearness = bits.weigh(numbers, places, shares)
+        lines, places = _best(scores, _SHORTLIST)
+        begins, covered, conceptual, nearness = bits.weigh(
+            numbers, places, self._shares.take(numbers, axis=0)
+        )
         # Scores stay multiplied by the text's length (the root of its mass) until here.
         length = mass**0.5
-        squares_of_concepts = float(shares[:, 1].sum())
-        bounds = self.bounds
+        bounds, columns = self.bounds, bits.columns
+        close = [
+            # What is no phrasing's bit holds 0, and no phrasing is less near than that.
+            (
+                line + _NEAREST_SHARE * max(nearness[begin : begin + BITS * len(columns[place])]),
+                line,
+                place,
+                begin,
+            )
+            for line, place, begin in zip(lines, places, begins, strict=True)
+        ]
+        close.sort(reverse=True)
         found: list[Hit] = []
-        for place, line, begin in zip(places, scores.take(places).tolist(), begins, strict=True):
+        for score, line, place, begin in close[:CANDIDATES]:
+            if score <= 0:
+                break
             low = bounds[place]
             near = nearness[begin + 1 : begin + 1 + bounds[place + 1] - low]
             top = max(near)
-            if line + top * _NEAREST_SHARE <= 0:
-                continue
             found.append(
                 Hit(
                     place,
@@ -238,9 +263,9 @@ class LanguageIndex:
         length = mass**0.5
         bounds = self.bounds
         found: list[Hit] = []
-        for place in _best_places(order):
-            if order[place] <= 0:
-                continue
+        for score, place in zip(*_best(order, CANDIDATES), strict=True):
+            if score <= 0:
+                break
             low = bounds[place]
             near = similarity[low : bounds[place + 1]].tolist()
             top = max(near)
@@ -252,11 +277,14 @@ class LanguageIndex:
         return found
 
 
-def _best_places(scores: NDArray[np.floating[Any]]) -> list[int]:
-    """Return the places of the best finite scores, best first; of equal ones the earlier first."""
-    best = scores.argpartition(-CANDIDATES)[-CANDIDATES:] if len(scores) > CANDIDATES else np.arange(len(scores))
-    scored = sorted(zip(scores.take(best).tolist(), (-best).tolist(), strict=True), reverse=True)
-    return [-place for score, place in scored if score > -inf]
+def _best(scores: NDArray[np.floating[Any]], count: int) -> tuple[list[float], list[int]]:
+    """Return the best ``count`` finite scores, and their places, best first."""
+    best = scores.argpartition(-count)[-count:] if len(scores) > count else np.arange(len(scores))
+    values = scores.take(best).tolist()
+    pairs = sorted(zip(values, best.tolist(), strict=True), reverse=True)
+    if -inf in values:
+        pairs = [pair for pair in pairs if pair[0] > -inf]
+    return [score for score, _ in pairs], [place for _, place in pairs]
 
 
 def _mean_of_three(near: list[float]) -> float:
@@ -316,7 +344,7 @@ def fit_language(language: str, phrasings: Sequence[Phrasing], lexicon: Lexicon)
         offsets=np.r_[0, np.cumsum(frequency)].astype(np.int32),
         documents=documents[order].astype(np.int32),
         buckets=np.array(buckets_of(vocabulary), dtype=np.uint16),
-        shown=np.add.reduceat(signs, first, axis=0) / counts[:, None].astype(np.float32),
+        shown=(np.add.reduceat(signs, first, axis=0) / counts[:, None]).astype(np.float32),
         linear=linear,
         linear_scales=scales,
         lexicon=lexicon,

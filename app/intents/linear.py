@@ -20,7 +20,9 @@ LARGEST_VARIANTS: Final = 4_000
 LARGEST_CELLS: Final = 16_000_000
 """Most weights (tokens times entries) kept, one byte each."""
 _RIDGE: Final = 0.3
-_CHUNK: Final = 1_024
+_CHUNK: Final = 512
+_RARE: Final = 24
+"""A token in at most so many phrasings counts as rare."""
 
 
 def fit_weights(
@@ -43,27 +45,64 @@ def fit_weights(
         Weights as ``int8`` of shape (tokens, entries) and a ``float32`` scale for each token.
     """
     count = len(entry_of)
-    gram = np.zeros((count, count), dtype=np.float32)
-    # Token by token blocks of a dense matrix: a bounded amount of memory whatever the vocabulary.
-    for low in range(0, token_count, _CHUNK):
-        high = min(low + _CHUNK, token_count)
-        inside = (tokens >= low) & (tokens < high)
-        block = np.zeros((count, high - low), dtype=np.float32)
-        block[documents[inside], tokens[inside] - low] = values[inside]
-        gram += block @ block.T
+    gram = _similarities(documents, tokens, values, count, token_count)
     gram.flat[:: count + 1] += _RIDGE
     targets = np.zeros((count, entry_count), dtype=np.float32)
     targets[np.arange(count), entry_of] = 1.0
     dual = np.linalg.solve(gram, targets)
+    del gram, targets
     weights = np.empty((token_count, entry_count), dtype=np.int8)
     scales = np.empty(token_count, dtype=np.float32)
+    order = np.argsort(tokens, kind="stable")
+    offsets = np.r_[0, np.cumsum(np.bincount(tokens, minlength=token_count))]
     for low in range(0, token_count, _CHUNK):
         high = min(low + _CHUNK, token_count)
-        inside = (tokens >= low) & (tokens < high)
-        block = np.zeros((high - low, count), dtype=np.float32)
-        block[tokens[inside] - low, documents[inside]] = values[inside]
-        exact = block @ dual
+        # Every token stands in some phrasing, so none of the sums is empty.
+        inside = order[offsets[low] : offsets[high]]
+        shares = dual.take(documents[inside], axis=0)
+        shares *= values[inside, None]
+        exact = np.add.reduceat(shares, offsets[low:high] - offsets[low], axis=0)
         scale = np.maximum(np.abs(exact).max(axis=1), 1e-9) / 127.0
         weights[low:high] = np.rint(exact / scale[:, None]).astype(np.int8)
         scales[low:high] = scale
     return weights, scales
+
+
+def _similarities(
+    documents: NDArray[np.int32],
+    tokens: NDArray[np.int32],
+    values: NDArray[np.float32],
+    count: int,
+    token_count: int,
+) -> NDArray[np.float32]:
+    """Return the phrasings' similarities to each other, shape (count, count).
+
+    Tokens of many phrasings are multiplied as dense blocks, the many rare ones pair by pair.
+    """
+    gram = np.zeros((count, count), dtype=np.float32)
+    frequency = np.bincount(tokens, minlength=token_count)
+    common = np.flatnonzero(frequency > _RARE)
+    place = np.full(token_count, -1)
+    place[common] = np.arange(len(common))
+    at = place[tokens]
+    for low in range(0, len(common), _CHUNK):
+        high = min(low + _CHUNK, len(common))
+        inside = (at >= low) & (at < high)
+        block = np.zeros((count, high - low), dtype=np.float32)
+        block[documents[inside], at[inside] - low] = values[inside]
+        gram += block @ block.T
+    order = np.argsort(tokens, kind="stable")
+    rare = order[at[order] < 0]
+    ends = np.cumsum(frequency)[tokens[rare]]
+    position = np.flatnonzero(at[order] < 0)
+    flat = gram.reshape(-1)
+    for step in range(_RARE):
+        # Each posting with the one ``step`` further on among its token's: no pair of phrasings is met twice by one
+        # token, but by several, hence the unbuffered sum.
+        inside = position + step < ends
+        first, second = rare[inside], order[position[inside] + step]
+        shares = values[first] * values[second]
+        np.add.at(flat, documents[first].astype(np.intp) * count + documents[second], shares)
+        if step:
+            np.add.at(flat, documents[second].astype(np.intp) * count + documents[first], shares)
+    return gram

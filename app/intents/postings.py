@@ -25,7 +25,11 @@ class Postings:
     __slots__ = ("_counts", "_inverse_norms", "_lists", "_starts")
 
     def __init__(
-        self, documents: NDArray[np.intp], offsets: list[int], inverse_norms: Doubles, bounds: NDArray[np.intp]
+        self,
+        documents: NDArray[np.intp],
+        offsets: list[int],
+        inverse_norms: Doubles,
+        bounds: NDArray[np.intp],
     ) -> None:
         """Take the postings.
 

@@ -239,7 +239,8 @@ def test_a_large_knowledge_base_works_without_the_classifier(monkeypatch: pytest
 
 
 def test_reading_few_postings_still_finds_the_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.intents.index.POSTINGS", 12)
+    monkeypatch.setattr("app.intents.index.LARGEST_VARIANTS", 10)
+    monkeypatch.setattr("app.intents.postings.POSTINGS", 12)
     best = build_matcher(snapshot()).rank("我的快递到哪了", scope=SCOPE).best
     assert best is not None
     assert best.entry_id == "track"
