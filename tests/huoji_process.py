@@ -73,6 +73,12 @@ class HuojiProcess:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def cpu_seconds(self) -> float:
+        """CPU time it has used so far: what its work costs, however busy the machine is."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
     def log(self) -> str:
         """Everything printed so far, over all starts."""
         return self.log_file.read_text(encoding="utf-8", errors="replace") if self.log_file.exists() else ""

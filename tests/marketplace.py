@@ -190,7 +190,10 @@ class Marketplace:
             headers = signed_headers(body, webhook_id or f"wh-{next(self._numbers)}", secret=self.secret)
         try:
             async with self._session.post(
-                f"{url}/webhooks/generic/{account}", data=body, headers=headers, skip_auto_headers=("Content-Type",)
+                f"{url}/webhooks/generic/{account}",
+                data=body,
+                headers=headers,
+                skip_auto_headers=("Content-Type",),
             ) as response:
                 return response.status, response.headers, await response.read()
         except (aiohttp.ClientError, TimeoutError, ConnectionError):
@@ -210,7 +213,9 @@ class Marketplace:
         body = message_body(text, message_id=message_id, conversation_id=conversation_id, **fields)
         return await self.post(url, body, account=account)
 
-    async def say_until_acked(self, url: str, text: str, *, stop: Callable[[], bool] = lambda: False, **ids: Any) -> bool:
+    async def say_until_acked(
+        self, url: str, text: str, *, stop: Callable[[], bool] = lambda: False, **ids: Any
+    ) -> bool:
         """Post a message again and again until it is acked, as platforms do; False when `stop` came first."""
         while not stop():
             if await self.say(url, text, **ids) == 200:
@@ -245,7 +250,9 @@ class Marketplace:
                 found[message_id].add(reply.key)
         return found
 
-    async def wait_for(self, number: int, *, conversation_id: str | None = None, timeout: float = 10.0) -> list[Reply]:
+    async def wait_for(
+        self, number: int, *, conversation_id: str | None = None, timeout: float = 10.0
+    ) -> list[Reply]:
         """Wait until so many different replies were taken, and return them."""
         await eventually(
             lambda: len(self.delivered(conversation_id)) >= number, timeout=timeout, what=f"{number} replies"

@@ -233,7 +233,8 @@ class DeliveryService:
             receipt = Receipt(outcome=Outcome.UNKNOWN, error=error.code)
         except HuojiError as error:
             receipt = Receipt(outcome=Outcome.FAILED, error=error.code)
-        except Exception as error:  # noqa: BLE001 - an adapter's bug costs this message; the conversation goes on
+        except Exception as error:
+            # An adapter's bug costs this message; the conversation goes on.
             log.error("delivery.adapter_failed", outbox_id=item.id, channel=account.channel, exc_info=error)
             receipt = Receipt(outcome=Outcome.FAILED, error=type(error).__name__)
         duration = self._clock.monotonic() - started

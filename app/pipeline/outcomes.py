@@ -22,11 +22,14 @@ from app.domain.messages import Author
 from app.domain.shops import ShopPolicy
 from app.domain.turns import Escalation
 from app.pipeline.lanes import Lanes
-from app.storage.tables import conversations, escalations
+from app.storage.tables import conversations, escalations, outbox
 
 __all__ = ["DeliveryOutcomes"]
 
 log = structlog.get_logger(__name__)
+
+FRESH_MS = 1_000
+"""A reply this young can't have been dropped and its conversation given back to the bot meanwhile."""
 
 
 class DeliveryOutcomes:
@@ -47,13 +50,16 @@ class DeliveryOutcomes:
         self._on_events = on_events
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def is_superseded(self, conversation_id: int) -> bool:
-        """Whether a human owns the conversation now."""
-        record = self._lanes.record_of(conversation_id)
-        if record is not None:
-            return record.conversation.state is ConversationState.HUMAN
-        state = await self._desk.database.read(lambda connection: _state_of(connection, conversation_id))
-        return state == ConversationState.HUMAN.value
+    async def is_superseded(self, item: OutboxItem) -> bool:
+        """Whether a human owns the conversation now, or did while this reply waited (it was dropped then)."""
+        record = self._lanes.record_of(item.conversation_id)
+        if record is not None and record.conversation.state is ConversationState.HUMAN:
+            return True
+        age_ms = self._desk.clock.now_ms() - item.created_at_ms
+        if record is not None and item.attempts == 0 and age_ms < FRESH_MS:
+            return False
+        states = await self._desk.database.read(lambda connection: _states_of(connection, item))
+        return states is None or states[0] == "dropped" or states[1] == ConversationState.HUMAN.value
 
     def delivery_event(
         self, item: OutboxItem, status: str, error: str | None, now_ms: int
@@ -129,7 +135,10 @@ class DeliveryOutcomes:
             )
 
 
-def _state_of(connection: Connection, conversation_id: int) -> str | None:
-    return connection.execute(
-        select(conversations.c.state).where(conversations.c.id == conversation_id)
-    ).scalar()
+def _states_of(connection: Connection, item: OutboxItem) -> tuple[str, str] | None:
+    row = connection.execute(
+        select(outbox.c.state, conversations.c.state)
+        .join(conversations, conversations.c.id == outbox.c.conversation_id)
+        .where(outbox.c.id == item.id)
+    ).first()
+    return None if row is None else (row[0], row[1])
