@@ -55,9 +55,7 @@ class Story:
         self.counter += 1
         if "id" in table.c:
             values.setdefault("id", self.counter)
-        self.connection.execute(
-            insert(table), {name: value for name, value in values.items() if name in table.c}
-        )
+        self.connection.execute(insert(table), values)
         return values.get("id", self.counter)
 
     def receive(self, name: str, *, at: int = 0, duplicates: int = 0) -> int:
