@@ -35,7 +35,7 @@ def main() -> None:
         receiver.timeout = 20
         request = urllib.request.Request(options.url, *signed(key, message(options.text)))
         with urllib.request.urlopen(request) as answer:
-            print("huoji answers the webhook:", answer.status, answer.read().decode())
+            print("webhook:", answer.status, answer.read().decode())
         receiver.handle_request()
 
 
@@ -72,7 +72,7 @@ def signed(key: bytes, document: dict[str, Any]) -> tuple[bytes, dict[str, str]]
 class Receiver(BaseHTTPRequestHandler):
     """Where replies arrive. A real one checks the signature, and remembers ``webhook-id`` against repetitions."""
 
-    def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
+    def do_POST(self) -> None:
         reply = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.send_response(200)
         self.send_header("content-length", "0")
