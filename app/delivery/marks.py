@@ -17,7 +17,7 @@ __all__ = ["DeliveryMark", "MarkDeliveries"]
 AppendEvents = Callable[[Connection, Sequence[dict[str, Any]]], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class DeliveryMark:
     """The outcome of one attempt (or of giving up without one, when ``attempt`` is None).
 

@@ -110,7 +110,7 @@ class Memory:
     automatic_ms: tuple[int, ...] = ()
     """Times of the last automatic turns, for the loop guard."""
     off_hours_told_ms: int | None = None
-    topic_counts: tuple[tuple[str, int], ...] = field(default=())
+    topic_counts: tuple[tuple[str, int], ...] = ()
     """How often some topics came up in this session (three-step topics, bargaining ladder)."""
 
 

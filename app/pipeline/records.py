@@ -14,7 +14,8 @@ from app.storage.tables import conversations
 
 __all__ = ["ConversationRecord", "load_record", "memory_from_json", "memory_to_json", "record_from_row"]
 
-_MEMORY_FIELDS = frozenset(field.name for field in fields(Memory))
+_MEMORY_DEFAULTS = tuple((field.name, field.default) for field in fields(Memory))
+_MEMORY_FIELDS = frozenset(name for name, _ in _MEMORY_DEFAULTS)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,8 +51,9 @@ class ConversationRecord:
 
 
 def memory_to_json(memory: Memory) -> str:
-    """Write a memory as JSON text."""
-    return orjson.dumps(memory).decode()
+    """Write a memory as JSON text; what has its default is left out."""
+    values = {name: value for name, default in _MEMORY_DEFAULTS if (value := getattr(memory, name)) != default}
+    return orjson.dumps(values).decode()
 
 
 def memory_from_json(text: str) -> Memory:
