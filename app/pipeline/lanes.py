@@ -225,13 +225,13 @@ class Lanes:
             quiet, longest = self._worker.burst_times(head, lane.record)
             if quiet <= 0:
                 return 1
-            if self._worker.is_complete(head):
+            if self._is_complete(head):
                 return 1
             parts: list[BurstPart] = []
             for item in lane.queue:
                 if item.event.kind is not EventKind.MESSAGE:
                     break
-                parts.append(BurstPart(item.received_at_ms, self._worker.is_complete(item)))
+                parts.append(BurstPart(item.received_at_ms, self._is_complete(item)))
             due = burst_due(parts, quiet=quiet, longest=longest)
             wait = due.at_ms - self._clock.now_ms()
             if wait <= 0 or len(parts) < len(lane.queue) or due.count < len(parts):
@@ -240,6 +240,13 @@ class Lanes:
             await self._wait(lane, wait / 1000)
             if self._stopping.is_set():
                 return 0
+
+    def _is_complete(self, item: InboxItem) -> bool:
+        try:
+            return self._worker.is_complete(item)
+        except Exception:  # noqa: BLE001 - whatever a bug raises, the lane must go on
+            # What can't even be looked at needn't wait: its turn fails the same way, and parks it.
+            return True
 
     async def _wait(self, lane: _Lane, seconds: float) -> None:
         arrival = asyncio.ensure_future(lane.arrived.wait())

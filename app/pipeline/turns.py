@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+import structlog
+
 from app.core.clock import Clock
+from app.core.errors import UnavailableError
 from app.core.ids import Ids
 from app.core.metrics import Metrics
 from app.domain.conversations import Conversation, ConversationState, Memory, Priority
@@ -19,6 +22,7 @@ from app.domain.shops import ShopPolicy
 from app.domain.turns import Decision, DecisionKind, Escalation, NeedOrders, Turn, Utterance
 from app.intents.fusion import shipped_thresholds
 from app.intents.matcher import Matcher, Scope
+from app.pipeline.commit import StaleTurnError
 from app.pipeline.inbox import InboxItem
 from app.pipeline.platform_events import PlatformEvents
 from app.pipeline.records import ConversationRecord, load_record
@@ -28,6 +32,8 @@ from app.replies.decide import ReplyPolicy
 from app.storage.database import Database
 
 __all__ = ["TurnProcessor"]
+
+log = structlog.get_logger(__name__)
 
 
 class Directory(Protocol):
@@ -135,7 +141,21 @@ class TurnProcessor:
         if head.event.kind is not EventKind.MESSAGE or head.event.buyer is None:
             await self._platform_events.finish(head, "parked", reason)
             return record
-        record = self._opened(record, head, now_ms)
+        try:
+            return await self._hand_over(record, items, reason, now_ms)
+        except (StaleTurnError, UnavailableError):
+            raise
+        except Exception as problem:
+            # What can't even be handed over must not hold up what follows it.
+            log.error("turn.not_handed_over", inbox_id=head.id, exc_info=problem)
+            for item in items:
+                await self._platform_events.finish(item, "parked", reason)
+            return record
+
+    async def _hand_over(
+        self, record: ConversationRecord | None, items: Sequence[InboxItem], reason: str, now_ms: int
+    ) -> ConversationRecord:
+        record = self._opened(record, items[0], now_ms)
         decision = Decision(
             kind=DecisionKind.ESCALATE,
             memory=record.memory,
