@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from sqlalchemy import Connection, func, select
 from starlette.applications import Starlette
+from starlette.responses import RedirectResponse
 
 from app.api.health import HEALTH_PATHS, health_routes
 from app.api.webhooks import WEBHOOK_PREFIX, WebhookEdge
@@ -177,6 +178,8 @@ class Application:
                 "users": self._recheck_sessions,
             },
         )
+        self.metrics.open_inbox.set_function(lambda: self.lanes.waiting)
+        self.metrics.open_outbox.set_function(lambda: self.delivery.waiting)
 
     async def start(self) -> None:
         """Take the database and everything it holds; ready to serve afterwards.
@@ -249,10 +252,14 @@ class Application:
             await self._health(scope, receive, send)
             return
         http = await self.http_side()
-        if http.sandbox is not None and scope["type"] == "http" and scope["path"].startswith("/sandbox/"):
-            # As a mount does it: the application below sees the path behind its own.
-            await http.sandbox({**scope, "root_path": "/sandbox"}, receive, send)
-            return
+        if http.sandbox is not None and scope["type"] == "http":
+            if scope["path"].startswith("/sandbox/"):
+                # As a mount does it: the application below sees the path behind its own.
+                await http.sandbox({**scope, "root_path": "/sandbox"}, receive, send)
+                return
+            if scope["path"] in ("/", "/sandbox"):
+                await RedirectResponse("/sandbox/")(scope, receive, send)
+                return
         await http.api(scope, receive, send)
 
     async def http_side(self) -> HttpSide:
