@@ -27,7 +27,7 @@ __all__ = ["CANDIDATES", "Hit", "Hits", "LanguageIndex", "Phrasing", "fit_langua
 
 CANDIDATES: Final = 4
 """Entries that are weighed."""
-_SHORTLIST: Final = 8
+_SHORTLIST: Final = 6
 """Entries that the classifier puts forward; the candidates are those of them that come nearest."""
 _NEAREST_SHARE: Final = 0.5
 _JOINTS: Final = frozenset(JOINT)

@@ -119,7 +119,12 @@ class Matcher:
         clauses = clauses_of(text, self._normaliser)
         content = content_clauses(clauses)
         whole = joined(content)
-        social = bool(clauses) and all(is_social(clause.normalised) for clause in clauses)
+        # Content is what isn't courtesy, or everything when there is nothing else.
+        social = (
+            bool(clauses)
+            and len(content) == len(clauses)
+            and all(is_social(one.normalised) for one in clauses)
+        )
         if not whole:
             questions: tuple[Match, ...] = ()
         elif len(text) > _LONG_TEXT:
