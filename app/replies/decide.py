@@ -69,7 +69,7 @@ class ReplyPolicy:
     def _decide(self, situation: Situation) -> Decision:
         turn = situation.turn
         heard = _matches(turn)
-        matches = _fitting(situation, heard)
+        matches = tuple(fitting(match, turn.snapshot.by_id, turn.conversation.stage) for match in heard)
         _note_attachments(situation)
         sure = [
             (match, entry)
@@ -322,17 +322,6 @@ class ReplyPolicy:
 def _answers_us(situation: Situation) -> bool:
     """Whether 'yes' may answer a question of ours, so that it isn't mere talk."""
     return bool(situation.memory.offered) and is_affirmation(situation.text)
-
-
-def _fitting(situation: Situation, matches: Sequence[Match]) -> tuple[Match, ...]:
-    by_id = situation.turn.snapshot.by_id
-
-    def topic_of(entry_id: str) -> str | None:
-        entry = by_id.get(entry_id)
-        return entry.topic if entry is not None else None
-
-    stage = situation.turn.conversation.stage
-    return tuple(fitting(match, topic_of, stage) for match in matches)
 
 
 def _matches(turn: Turn) -> tuple[Match, ...]:

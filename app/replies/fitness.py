@@ -8,15 +8,16 @@ asked about. What is ruled out here is neither answered nor offered.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from app.domain.knowledge import Entry
 from app.domain.matching import Band, Match
 from app.replies.topics import SOCIAL_TOPICS
 
 __all__ = ["LEAST_OFFERED", "fits", "fitting"]
 
-LEAST_OFFERED = 0.45
+LEAST_OFFERED = 0.55
 """Below this confidence the best of what remains isn't worth a question about it."""
 
 _ADDRESS_STAGE = "address_confirm"
@@ -83,6 +84,8 @@ _TOPICS: dict[str, _Words] = {
     "promo_coupon_get": _words(r"退|过期"),
     "prod_usage": _words(r"安装(?!方法|步骤|教程|视频|说明|图)|预约|上门"),
     "prod_detail": _words(r"退|换货|发票|物流|快递|发货"),
+    "order_remark": _words(r"有备注|明明|备注了[吗么?？]|上面"),
+    "acc_vip": _words(r"^我是.{0,6}会员"),
     "gift_missing": _words(r"无所谓|不用|不要了"),
     "as_policy": _words(
         r"用过|穿过|洗过|拆|内裤|内衣|定制|刻字|食品|过期|不支持|写着|说不|只可以|取件|帮我申请|给我换|退款[吗嘛?？]|退钱|好久|长时间|坏|只有"
@@ -100,7 +103,7 @@ _TOPICS: dict[str, _Words] = {
     "as_price_diff": _words(r"没有?降|不降"),
     "chg_cancel": _words(
         r"取消.{0,3}(?:拦截|退|售后|换|安装|服务)|(?:退货|退款|售后|换货|拦截).{0,8}取消|(?:为什么|为啥|怎么|谁).{0,6}取消|取消.{0,4}取消"
-        r"|(?:被|给我|自动|已经|是不是)取消|取消了(?!吧|算)|不取消|没有显示|白条"
+        r"|(?:被|给我|自动|已经|是不是)取消|取消了(?!吧|算)|不取消|没有?(?:显示|操作)|白条"
     ),
     "chg_address": _words(r"下载|发票|取件|退货|寄回|返修|怎么写"),
     "chg_receiver": _words(r"联系[您你]|联系方式[吗么?？]|没有|发票|取件|快递员"),
@@ -152,21 +155,21 @@ def _without(match: Match, dropped: tuple[str, ...]) -> Match:
     )
 
 
-def fitting(match: Match, topic_of: Callable[[str], str | None], stage: str) -> Match:
+def fitting(match: Match, entries: Mapping[str, Entry], stage: str) -> Match:
     """Return a match without the entries that its text can't mean; what remains below the best is never sure.
 
     Args:
         match: as the matcher ranked it.
-        topic_of: the topic of an entry, None for one that is gone.
+        entries: the snapshot's entries by id.
         stage: where the conversation stands.
     """
     text = match.text.strip()
     dropped = tuple(
         candidate.entry_id
         for candidate in match.ranked
-        if (topic := topic_of(candidate.entry_id)) is not None
+        if (entry := entries.get(candidate.entry_id)) is not None
         # A phrasing of the shop's own, word for word, is the shop's decision.
-        and (topic in _ADDRESS_TOPICS or candidate.variant != text)
-        and not fits(topic, text, stage)
+        and (entry.topic in _ADDRESS_TOPICS or candidate.variant != text)
+        and not fits(entry.topic, text, stage)
     )
     return _without(match, dropped) if dropped else match
