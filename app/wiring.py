@@ -18,7 +18,7 @@ from app.api.webhooks import WEBHOOK_PREFIX, WebhookEdge
 from app.channels.addresses import AddressPolicy
 from app.channels.http import HttpClient
 from app.channels.registry import Registry
-from app.core.clock import SystemClock
+from app.core.clock import Clock, SystemClock
 from app.core.crypto import SecretBox
 from app.core.errors import UnavailableError
 from app.core.ids import SystemIds
@@ -65,15 +65,27 @@ Scope = MutableMapping[str, Any]
 class Application:
     """One Huoji process: an ASGI application and everything behind it."""
 
-    def __init__(self, settings: Settings, *, metrics: Metrics, demo: bool, own_url: str) -> None:
-        """Build what needs no database. ``own_url`` is where the sandbox reaches this very process."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        metrics: Metrics,
+        demo: bool,
+        own_url: str,
+        clock: Clock | None = None,
+        client: HttpClient | None = None,
+    ) -> None:
+        """Build what needs no database. ``own_url`` is where the sandbox reaches this very process.
+
+        ``clock`` and ``client``: the machine's own clock and a client over the network, unless given.
+        """
         self.settings = settings
         self.metrics = metrics
         self.has_failed = False
         self.on_fatal: Callable[[], None] = lambda: None
         self.is_demo = demo
         self.own_url = own_url
-        clock = self.clock = SystemClock()
+        clock = self.clock = clock or SystemClock()
         ids = self.ids = SystemIds(clock)
         key = load_secret_key(settings, ids)
         if key.warning is not None:
@@ -82,7 +94,7 @@ class Application:
         self.registry = Registry()
         allowed = [*settings.allowed_private_hosts, *(("127.0.0.1", "::1", "localhost") if demo else ())]
         self.addresses = AddressPolicy.parse(allowed)
-        self.client = HttpClient(clock=clock, policy=self.addresses)
+        self.client = client or HttpClient(clock=clock, policy=self.addresses)
         self.database = Database(settings.database_url, metrics=metrics)
         self._epochs: dict[int, int] = {}
         self._lock: FileLock | None = None
