@@ -13,6 +13,7 @@ import pytest
 from tests import processes
 from tests.docs.pages import ROOT, code_blocks
 from tests.huoji_process import HuojiProcess
+from tests.waiting import wait_until
 
 READMES = {language: ROOT / name for language, name in (("en", "README.md"), ("zh", "README.zh-CN.md"))}
 
@@ -56,6 +57,16 @@ def test_a_first_shop_is_connected_by_what_the_readme_says(tmp_path: Path):
         said = run(ask.strip() + options, folder)
         assert huoji.terminate() == 0
     assert said == answer
+
+
+@pytest.mark.e2e
+def test_the_demo_prints_what_the_readme_shows(tmp_path: Path):
+    shown = next(block for block in code_blocks(read("en"), "") if "/sandbox/" in block)
+    with HuojiProcess(tmp_path, command="demo", environment={"LANG": "C.UTF-8"}) as demo:
+        lines = shown.replace(":8000/", f":{demo.port}/").split("\n")
+        wait_until(lambda: "Ctrl+C" in demo.log, what="the demo to say that it is ready")
+        printed = {re.sub(r" +", " ", line) for line in demo.log.split("\n")}
+    assert [line for line in lines if re.sub(r" +", " ", line) not in printed] == []
 
 
 def checkout(tmp_path: Path) -> Path:
