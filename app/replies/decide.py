@@ -296,6 +296,8 @@ class ReplyPolicy:
             return None
         if (stranger := unknown.somebody_elses_order(situation)) is not None:
             return stranger
+        if (detail := self._asked_detail(situation)) is not None:
+            return detail
         asking = [match for match in matches if match.band is Band.ASK]
         if asking and not situation.held:
             memory = situation.memory
@@ -309,6 +311,14 @@ class ReplyPolicy:
                 situation.remember(unknown_streak=min(9, memory.unknown_streak + 1))
                 return asked
         return unknown.not_understood(situation, social=_is_social(situation))
+
+    def _asked_detail(self, situation: Situation) -> Outcome | None:
+        """Take a message nobody understood for the detail that an entry has just asked for; None when none has."""
+        memory = situation.memory
+        if memory.asked_entry is None or memory.order_choices or memory.order_misses or situation.held:
+            return None
+        entry = situation.turn.snapshot.by_id.get(memory.asked_entry)
+        return None if entry is None else faq.answer_entry(situation, entry, self._plans.of(entry), 1.0)
 
     def _order_matter(self, situation: Situation, asking: Sequence[Match]) -> Outcome | None:
         """Return the handover of a likely matter that ends with a human anyway, or None (E7)."""

@@ -48,7 +48,7 @@ def _words(unless: str = "", only: str = "", *, asks: bool = False) -> _Words:
 _TOPICS: dict[str, _Words] = {
     # Urging is about parcels here; refunds, invoices, inspections and answers are urged elsewhere.
     "ship_urge": _words(
-        r"退|发票|开票|检测|财务|白条|处理|回复|回我|解决|换货|审核|提货码|实体店|取件|补偿|赔|钱"
+        r"退|发票|开票|检测|财务|白条|处理|回复|回我|解决|换货|审核|提货码|实体店|取件|补偿|赔|钱|开出来"
     ),
     "ship_eta": _words(r"差价|审核|退|换|补发|券|发票|积分|钱|安装"),
     "ship_when": _words(r"退|换货|发票|券|补发"),
@@ -73,7 +73,7 @@ _TOPICS: dict[str, _Words] = {
     "log_intercept": _words(r"不要拦截|取消拦截|拦截取消|不用拦"),
     "pay_method": _words(r"退|返还|到账|原路|还款", asks=True),
     "pay_code_missing": _words(r"提货|取件|安装", r"没|未|不到|收不"),
-    "order_confirm": _words(r"没货|少拍|重复|拍错|另外|发票|换|退|取消"),
+    "order_confirm": _words(r"没货|少拍|重复|拍错|另外|发票|换|退|取消|到[吗么没?？]"),
     "order_how": _words(r"退|换|取消|售后|评价"),
     "stock_available": _words(r"退|换货|签收"),
     "stock_restock": _words(r"补发|换货|退"),
@@ -86,6 +86,8 @@ _TOPICS: dict[str, _Words] = {
     "prod_detail": _words(r"退|换货|发票|物流|快递|发货"),
     "order_remark": _words(r"有备注|明明|备注了[吗么?？]|上面"),
     "acc_vip": _words(r"^我是.{0,6}会员"),
+    "gift_ask": _words(r"线|配件|充电|说明书|退"),
+    "greet_anyone": _words(r"站点|网点|快递|家里|取件|收货"),
     "gift_missing": _words(r"无所谓|不用|不要了"),
     "as_policy": _words(
         r"用过|穿过|洗过|拆|内裤|内衣|定制|刻字|食品|过期|不支持|写着|说不|只可以|取件|帮我申请|给我换|退款[吗嘛?？]|退钱|好久|长时间|坏|只有"

@@ -22,6 +22,7 @@ REQUIRED_TEXTS: Mapping[str, str] = MappingProxyType(
         "queue_wait": "the buyer asks for a human again while already waiting",
         "vip_service": "added to an escalation of a VIP buyer (E12)",
         "hold": "the bot cannot answer and hands over (E7)",
+        "passed_on": "what was asked for has come and a fact is still missing, then a human",
         "clarify": "first question that was not understood",
         "clarify_delivery": "the same, about shipping or delivery",
         "clarify_aftersale": "the same, about returns, repairs or refunds",

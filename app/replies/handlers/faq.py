@@ -183,12 +183,19 @@ def _without_fact(
         unshipped = logistics.not_shipped(situation, order, applied) if order is not None else None
         if unshipped is not None:
             return unshipped
-    if topic in REFUND_TOPICS and (order := situation.known_order(topic)) is not None:
-        # The order is known, so asking for its number as the fallback does would be odd.
-        if fallback is None or not order.doc.get("refunds"):
-            return Outcome(
-                kind=OutcomeKind.ANSWER, sayings=(situation.say("refund_none"),), applied=applied, topic=topic
-            )
+    if (
+        topic in REFUND_TOPICS
+        and (order := situation.known_order(topic)) is not None
+        # The order is known, so asking for its number, as the fallback does, would be odd.
+        and (fallback is None or not order.doc.get("refunds"))
+    ):
+        return Outcome(
+            kind=OutcomeKind.ANSWER, sayings=(situation.say("refund_none"),), applied=applied, topic=topic
+        )
+    if fallback is not None and situation.memory.asked_entry == entry.id:
+        # It has asked for what it lacks before, so whatever the buyer gave is a colleague's now.
+        passed = situation.say("passed_on", generic=True)
+        return _escalate(situation, entry, answer, None, applied, passed, reason="missing_fact")
     if fallback is not None:
         situation.remember(asked_entry=entry.id)
         return Outcome(

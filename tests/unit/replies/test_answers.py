@@ -237,6 +237,43 @@ REFUND = entry(
 )
 
 
+def test_what_was_asked_for_and_does_not_help_goes_to_a_colleague_instead_of_being_asked_again() -> None:
+    asking = entry(
+        "log_track", "到{{ order.shipments[0].latest }}", fallback="麻烦把订单号告诉我。", group="aftersale"
+    )
+    world = World(entries=[asking], orders=view(lookup=OrderLookup.UNSUPPORTED))
+    assert texts_of(world.say("快递到哪了", match("log_track"))) == "麻烦把订单号告诉我。"
+    told = world.say("202611110001")
+    assert told.kind is DecisionKind.ESCALATE
+    assert told.escalation is not None
+    assert told.escalation.group == "aftersale"
+    assert "订单号" not in texts_of(told)
+
+
+def test_a_detail_nobody_understands_belongs_to_the_question_just_asked() -> None:
+    asking = entry(
+        "inv_status", "发票{{ invoice.status }}", fallback="麻烦把接收发票的邮箱告诉我。", group="presale"
+    )
+    world = World(entries=[asking])
+    world.say("发票呢", match("inv_status"))
+    told = world.say("邮箱 someone at example")
+    assert told.kind is DecisionKind.ESCALATE
+    assert "没有完全明白" not in texts_of(told)
+    assert told.memory.asked_entry is None
+
+
+def test_a_known_order_without_a_refund_is_not_asked_for_its_number() -> None:
+    asking = entry(
+        "as_refund_progress",
+        "退款{{ order.refunds[0].amount | money }}处理中。",
+        fallback="麻烦把订单号告诉我。",
+    )
+    known = World(entries=[asking], orders=view(order(status="delivered")))
+    assert "没有退款申请" in texts_of(known.say("退款到哪了", match("as_refund_progress")))
+    unknown = World(entries=[asking], orders=view(lookup=OrderLookup.UNSUPPORTED))
+    assert "订单号" in texts_of(unknown.say("退款到哪了", match("as_refund_progress")))
+
+
 @pytest.mark.parametrize(
     ("refund", "escalated", "contains"),
     [
