@@ -54,6 +54,8 @@ def test_thanks_are_heard_among_them(text: str) -> None:
         "麻烦退货",
         "没有",
         "是坏的",
+        "哈喽老板",
+        "您好",
         "我要看看发票",
         "对了，还有赠品",
         "1",
