@@ -62,7 +62,7 @@ _TOPICS: dict[str, _Words] = {
         r"发|换|指定|改|走|要|用|选|补|寄",
     ),
     "ship_courier_which": _words(r"退|都行|随便"),
-    "log_track": _words(r"退货|退的|我退|返修|修改|想改|别派|别送|不要送|发票"),
+    "log_track": _words(r"退货|退的|我退|返修|修改|想改|别派|别送|不要送|发票|乡下|农村|村里|镇上|山区"),
     "log_not_home": _words(r"让快递员|经常|问我要|取件时|上门取|返修|退货"),
     "log_courier_attitude": _words(
         "",
@@ -71,8 +71,11 @@ _TOPICS: dict[str, _Words] = {
     "log_signed_missing": _words(r"我已经签收|[已我]签收再|签收再", r"没|未|谁|显示|怎么|不是我|咋|不见|哪"),
     "log_stuck": _words(r"(?<!不)(?<!没)(?<!未)更新了$|已更新"),
     "log_intercept": _words(r"不要拦截|取消拦截|拦截取消|不用拦"),
+    "ship_partial": _words(r"退", asks=True),
     "pay_method": _words(r"退|返还|到账|原路|还款", asks=True),
-    "pay_code_missing": _words(r"提货|取件|安装", r"没|未|不到|收不"),
+    "pay_code_missing": _words(
+        r"提货|取件|安装|没有?提|(?<!没)(?<!没有)(?<!不)收到(?:了?一条|短信说|信息说)", r"没|未|不到|收不"
+    ),
     "order_confirm": _words(r"没货|少拍|重复|拍错|另外|发票|换|退|取消|到[吗么没?？]"),
     "order_how": _words(r"退|换|取消|售后|评价"),
     "stock_available": _words(r"退|换货|签收"),

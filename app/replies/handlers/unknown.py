@@ -83,6 +83,12 @@ _WEIGHTY = (
 )
 
 
+_CALLS = re.compile(
+    r"好|在|老板|亲|喂|嗨|哈|问|早|有人|客服|人呢|谢|hi|hello|hey|thank|bye|拜|再见|晚安", re.IGNORECASE
+)
+"""Words of a call or a farewell; courtesy without any ('你们的') is a fragment."""
+
+
 def is_weighty(text: str) -> bool:
     """Whether an unanswered part is about trouble, so that answering only the rest would be unsafe."""
     return any(word in text for word in _WEIGHTY)
@@ -109,6 +115,7 @@ _ACKNOWLEDGED = ("acknowledged", 1)
 def not_understood(situation: Situation, *, social: bool = False) -> Outcome:
     """Return what a message gets that no entry answers. ``social``: it says nothing but hello, thanks or the like."""
     memory = situation.memory
+    social = social and _CALLS.search(situation.text) is not None
     if social and not memory.welcomed and (greeting := welcome(situation, greets=False)) is not None:
         situation.remember(welcomed=True)
         return Outcome(kind=OutcomeKind.ANSWER, sayings=(greeting,), reason="greeted", social=True)
