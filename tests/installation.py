@@ -141,7 +141,7 @@ async def install(
                 "generic", account, shop_id="shop", settings=market.account_settings(account)
             )
         settings = {"name": "青禾", "welcome": "", "loop_guard": 0, "repeat_guard": False, **shop_settings}
-        await installation.shops.import_shop({"id": "shop", **settings})
+        await installation.shops.import_shop(settings, shop_id="shop")
 
     if url.startswith("postgresql"):
         await schema.upgrade(url)

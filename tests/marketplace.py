@@ -125,7 +125,8 @@ class Marketplace:
         self._numbers = itertools.count(1)
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._port = 0
+        # Until it listens, an address that nobody ever answers at.
+        self._port = 9
 
     async def __aenter__(self) -> Marketplace:
         application = web.Application(client_max_size=4 * 1024 * 1024)
