@@ -21,6 +21,7 @@ from app.core.clock import Clock
 from app.core.errors import NotFoundError
 from app.core.ids import Ids
 from app.domain.delivery import Account, RawDelivery
+from app.domain.matching import Understanding
 from app.domain.messages import EventKind, InboundEvent
 from app.pipeline.partitions import partition_of
 from app.pipeline.records import ConversationRecord, record_from_row
@@ -63,6 +64,8 @@ class InboxItem:
     tries: int = 0
     load_conversation: bool = False
     committed_at_ms: int | None = None
+    understood: tuple[int, Understanding] | None = None
+    """What the message says, with the knowledge version it was understood by, once a lane has looked at it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,9 @@ class ConversationRecord:
 
 def memory_to_json(memory: Memory) -> str:
     """Write a memory as JSON text; what has its default is left out."""
-    values = {name: value for name, default in _MEMORY_DEFAULTS if (value := getattr(memory, name)) != default}
+    values = {
+        name: value for name, default in _MEMORY_DEFAULTS if (value := getattr(memory, name)) != default
+    }
     return orjson.dumps(values).decode()
 
 

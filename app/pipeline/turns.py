@@ -18,7 +18,7 @@ from app.domain.knowledge import Snapshot
 from app.domain.matching import Thresholds, Understanding
 from app.domain.messages import Content, ContentType, EventKind
 from app.domain.orders import OrderView
-from app.domain.shops import ShopPolicy
+from app.domain.shops import ShopMode, ShopPolicy
 from app.domain.turns import Decision, DecisionKind, Escalation, NeedOrders, Turn, Utterance
 from app.intents.fusion import shipped_thresholds
 from app.intents.matcher import Matcher, Scope
@@ -90,7 +90,6 @@ class TurnProcessor:
         self._writer = writer
         self._shipped = shipped_thresholds()
         self._decided = {kind: metrics.decisions.labels(kind.value) for kind in DecisionKind}
-        self._understood: dict[int, Understanding] = {}
 
     def is_complete(self, item: InboxItem) -> bool:
         """Whether a message can stand alone: a complete question can, a greeting, fragment, card or picture can't."""
@@ -110,6 +109,8 @@ class TurnProcessor:
         ):
             return 0.0, 0.0
         shop = self._directory.shop(item.shop_id)
+        if shop.mode is ShopMode.OFF:
+            return 0.0, 0.0
         return shop.burst_quiet, shop.burst_max
 
     async def load(self, key: tuple[str, str]) -> ConversationRecord | None:
@@ -162,7 +163,8 @@ class TurnProcessor:
             escalation=Escalation(group="aftersale", rule="E7", reason="poison", priority=Priority.HIGH),
             why=("parked", reason),
         )
-        turn = self._turn(record, [self._utterance(item, self._ids.next(), None) for item in items], now_ms)
+        utterances = [self._utterance(item, self._ids.next(), None) for item in items]
+        turn = self._turn(record, utterances, now_ms, self._knowledge().snapshot)
         orders = await self._orders_for_packet(record, turn, decision)
         return await self._writer.write(
             record, items, turn, decision, orders=orders, micros=0, inbox_state="parked", inbox_reason=reason
@@ -177,7 +179,7 @@ class TurnProcessor:
             kind=DecisionKind.ESCALATE, memory=record.memory, escalation=escalation, why=(why,),
             stage=record.conversation.stage,
         )  # fmt: skip
-        turn = self._turn(record, (), now_ms)
+        turn = self._turn(record, (), now_ms, self._knowledge().snapshot)
         orders = await self._orders_for_packet(record, turn, decision)
         return await self._writer.write(record, (), turn, decision, orders=orders, micros=0)
 
@@ -186,16 +188,17 @@ class TurnProcessor:
     ) -> ConversationRecord:
         now_ms = self._clock.now_ms()
         record = self._opened(record, items[0], now_ms)
-        matcher = self._knowledge().matcher
+        known = self._knowledge()
+        is_off = self._directory.shop(record.conversation.shop_id).mode is ShopMode.OFF
         started = self._clock.monotonic()
         utterances: list[Utterance] = []
         for item in items:
             content = item.event.content or Content()
             understanding = None
-            if content.type is ContentType.TEXT:
-                understanding = self._understanding(item, content.text, matcher)
+            if content.type is ContentType.TEXT and not is_off:
+                understanding = self._understanding(item, content.text, known.matcher)
             utterances.append(self._utterance(item, self._ids.next(), understanding))
-        turn = self._turn(record, utterances, now_ms)
+        turn = self._turn(record, utterances, now_ms, known.snapshot)
         decision = self._policy.decide(turn)
         micros = int((self._clock.monotonic() - started) * 1e6)
         if isinstance(decision, NeedOrders):
@@ -209,15 +212,14 @@ class TurnProcessor:
         self._decided[decision.kind].inc()
         orders = await self._orders_for_packet(record, turn, decision)
         after = await self._writer.write(record, items, turn, decision, orders=orders, micros=micros)
-        for item in items:
-            self._understood.pop(item.id, None)
         return after
 
     def _understanding(self, item: InboxItem, text: str, matcher: Matcher) -> Understanding:
         # Understood once on arrival (to see whether it can stand alone), used again when the turn is due.
-        known = self._understood.get(item.id)
-        if known is not None:
-            return known
+        # Knowledge published in between makes it understood anew: a turn never sees two versions.
+        known = item.understood
+        if known is not None and known[0] == matcher.version:
+            return known[1]
         shop = self._directory.shop(item.shop_id)
         scope = Scope(
             shop_id=item.shop_id,
@@ -226,7 +228,7 @@ class TurnProcessor:
             thresholds=_thresholds(shop, self._shipped),
         )
         understanding = matcher.understand(text, scope=scope)
-        self._understood[item.id] = understanding
+        item.understood = (matcher.version, understanding)
         return understanding
 
     def _utterance(self, item: InboxItem, message_id: int, understanding: Understanding | None) -> Utterance:
@@ -241,13 +243,15 @@ class TurnProcessor:
             product_id=event.product_id,
         )
 
-    def _turn(self, record: ConversationRecord, utterances: Sequence[Utterance], now_ms: int) -> Turn:
+    def _turn(
+        self, record: ConversationRecord, utterances: Sequence[Utterance], now_ms: int, snapshot: Snapshot
+    ) -> Turn:
         return Turn(
             utterances=tuple(utterances),
             conversation=record.conversation,
             memory=record.memory,
             shop=self._directory.shop(record.conversation.shop_id),
-            snapshot=self._knowledge().snapshot,
+            snapshot=snapshot,
             now_ms=now_ms,
             has_open_escalation=record.conversation.state is ConversationState.QUEUED,
         )
