@@ -79,9 +79,14 @@ def _sayings(outcomes: Sequence[Outcome]) -> list[Saying]:
     said: list[Saying] = []
     for outcome in outcomes:
         for saying in outcome.sayings:
-            if all(saying.text != other.text for other in said):
+            if all(saying.text != other.text and not _asks_the_same(saying, other) for other in said):
                 said.append(saying)
     return said[:_MOST_SAYINGS]
+
+
+def _asks_the_same(one: Saying, other: Saying) -> bool:
+    """Whether two texts both only ask for the order number, so that one of them is enough."""
+    return all(saying.node.endswith(".fallback") and "订单号" in saying.text for saying in (one, other))
 
 
 def _handover(situation: Situation, outcomes: Sequence[Outcome], escalations: Sequence[Outcome]) -> _Draft:

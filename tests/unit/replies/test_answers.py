@@ -250,6 +250,18 @@ def test_what_was_asked_for_and_does_not_help_goes_to_a_colleague_instead_of_bei
     assert "订单号" not in texts_of(told)
 
 
+def test_two_questions_that_lack_the_order_ask_for_its_number_once() -> None:
+    trace = entry("log_track", "到{{ order.shipments[0].latest }}", fallback="把订单号告诉我，我查物流。")
+    code = entry(
+        "log_not_home", "在{{ order.shipments[0].latest }}", fallback="麻烦说下订单号，我查放在哪里。"
+    )
+    world = World(entries=[trace, code], orders=view(lookup=OrderLookup.UNSUPPORTED))
+    said = texts_of(
+        world.say("到哪了，放哪了", match("log_track", text="到哪了"), match("log_not_home", text="放哪了"))
+    )
+    assert said.count("订单号") == 1
+
+
 def test_a_detail_nobody_understands_belongs_to_the_question_just_asked() -> None:
     asking = entry(
         "inv_status", "发票{{ invoice.status }}", fallback="麻烦把接收发票的邮箱告诉我。", group="presale"
