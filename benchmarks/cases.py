@@ -15,7 +15,10 @@ from benchmarks.processes import resident_mb, settle
 from benchmarks.shots import Aim, Outcome, control, fire
 from benchmarks.systems import Baseline, Huoji, Receiver, Server, SetupError
 
-RAW, FASTAPI, BOT, ACK, REPLY = "raw ASGI", "bare FastAPI", "memory bot", "Huoji, ack only", "Huoji, reply"
+RAW, FASTAPI, BOT, REPLY = "raw ASGI", "bare FastAPI", "memory bot", "Huoji, reply"
+ACK, SILENT = "Huoji, durable ack", "Huoji, ack and silent turn"
+STORED_EVENT = "benchmark.stored"
+"""A type no marketplace sends: verified, parsed, deduplicated and stored like any other, and followed by nothing."""
 WINDOW = 256
 """Most unanswered messages while capacity is measured: full lanes, no endless backlog."""
 FIRST_REPLY_SECONDS = 30.0
@@ -119,19 +122,22 @@ def running(servers: list[Server]) -> Iterator[None]:
 
 def measure_throughput(bench: Bench, findings: Findings, *, acks: bool, replies: bool) -> None:
     """Measure acknowledgements and complete replies a second, and the CPU of each."""
-    rate = {RAW: 25_000.0, FASTAPI: 8_000.0, BOT: 4_000.0, ACK: 16_000.0, REPLY: 6_000.0}
+    rate = {RAW: 25_000.0, FASTAPI: 8_000.0, BOT: 4_000.0, ACK: 16_000.0, SILENT: 8_000.0, REPLY: 6_000.0}
     shots: list[tuple[str, Server, Aim]] = []
 
     def add(name: str, server: Server, path: str, *, answers: bool = False) -> None:
         window = WINDOW if answers else 0
+        event = STORED_EVENT if name == ACK else "message.created"
+        limit = bench.limit(rate[name])
         shots.append(
-            (name, server, Aim(path, bench.seconds, bench.limit(rate[name]), window=window, replies=answers))
+            (name, server, Aim(path, bench.seconds, limit, window=window, replies=answers, event=event))
         )
 
     if acks:
         add(RAW, bench.raw, bench.raw.path)
         if bench.huoji:
             add(ACK, bench.huoji, bench.huoji.silent_path)
+            add(SILENT, bench.huoji, bench.huoji.silent_path)
     add(FASTAPI, bench.fastapi, bench.fastapi.path)
     if replies:
         for name, server in bench.repliers():

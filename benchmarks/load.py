@@ -308,7 +308,7 @@ async def _run(plan: Plan) -> None:
 def _plan(arguments: argparse.Namespace) -> Plan:
     return Plan(
         target=Target(arguments.port, arguments.path, decode_secret(arguments.secret)),
-        shape=Shape(arguments.tag, arguments.conversations, arguments.burst),
+        shape=Shape(arguments.tag, arguments.conversations, arguments.burst, arguments.event),
         limit=arguments.limit,
         seconds=arguments.seconds,
         connections=arguments.connections,
@@ -333,6 +333,7 @@ def main() -> None:
     made.add_argument("--connections", type=int, default=64)
     made.add_argument("--conversations", type=int, default=1_000)
     made.add_argument("--burst", type=int, default=1, help="messages in a row in one conversation")
+    made.add_argument("--event", default="message.created", help="type of the events")
     made.add_argument("--duplicates", type=float, default=0.0, help="share of messages posted twice")
     made.add_argument("--rate", type=float, default=0.0, help="messages a second (open loop)")
     made.add_argument("--window", type=int, default=0, help="most messages without a reply")

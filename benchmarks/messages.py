@@ -39,6 +39,8 @@ class Shape:
     conversations: int = 1_000
     burst: int = 1
     """Messages that follow each other within one conversation."""
+    event: str = "message.created"
+    """Type of the events posted."""
 
     def message_id(self, number: int) -> str:
         """Return the id of message ``number``."""
@@ -53,7 +55,7 @@ def build(target: Target, shape: Shape, questions: Questions, number: int) -> by
     conversation, _ = parse_id(message_id)
     body = orjson.dumps(
         {
-            "type": "message.created",
+            "type": shape.event,
             "timestamp": sent_at,
             "data": {
                 "message_id": message_id,

@@ -31,6 +31,7 @@ class Aim:
     conversations: int = 1_000
     replies: bool = False
     patience: float = 3.0
+    event: str = "message.created"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,5 +152,6 @@ def _arguments(server: Server, receiver: Receiver, aim: Aim) -> list[str]:
         "receiver": receiver.port if aim.replies else 0,
         "seed": number,
         "patience": aim.patience,
+        "event": aim.event,
     }
     return [argument for name, value in values.items() for argument in (f"--{name}", str(value))]
