@@ -110,7 +110,8 @@ def test_words_are_not_taken_for_emoji(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "pieces"), [("我要20件", 20), ("两件", 0), ("买3个再加12双", 12), ("多少钱", 0)]
+    ("text", "pieces"),
+    [("要30支有优惠吗", 30), ("我要20件", 20), ("两件", 0), ("买3个再加12双", 12), ("多少钱", 0)],
 )
 def test_the_largest_quantity_counts(text: str, pieces: int) -> None:
     assert lexicon.quantity(text) == pieces
