@@ -40,7 +40,9 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 async def stored(database: Database) -> list[str]:
-    return sorted(await database.read(lambda connection: list(connection.execute(select(shops.c.id)).scalars())))
+    return sorted(
+        await database.read(lambda connection: list(connection.execute(select(shops.c.id)).scalars()))
+    )
 
 
 async def test_what_queues_during_a_commit_becomes_one_transaction(database: Database) -> None:
@@ -71,9 +73,7 @@ async def test_a_call_that_raises_undoes_its_own_writes_only(database: Database)
         connection.execute(insert(shops), shop("kept"))
         return "done"
 
-    failed, done = await asyncio.gather(
-        database.write(fails), database.write(works), return_exceptions=True
-    )
+    failed, done = await asyncio.gather(database.write(fails), database.write(works), return_exceptions=True)
     assert isinstance(failed, ConflictError)
     assert done == "done"
     assert await stored(database) == ["kept"]

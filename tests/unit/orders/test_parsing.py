@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from app.core.clock import from_rfc3339
-from app.domain.orders import OrderStatus
 from app.core.pii import mask_address, mask_name, mask_phone
+from app.domain.orders import OrderStatus
 from app.orders.parsing import merge_order, merge_refund, parse_order, parse_orders
 
 NOW_MS = from_rfc3339("2026-11-21T08:00:00Z")
