@@ -49,12 +49,21 @@ class _DisconnectedError(Exception):
 class WebhookEdge:
     """Answers ``/webhooks/{channel}/{account_id}``."""
 
-    def __init__(self, inbox: Inbox, *, clock: Clock, metrics: Metrics, max_body: int) -> None:
-        """``max_body`` in bytes. Set ``stopping`` to refuse everything while the process drains."""
+    def __init__(
+        self,
+        inbox: Inbox,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        max_body: int,
+        body_seconds: float = BODY_SECONDS,
+    ) -> None:
+        """``max_body`` in bytes, ``body_seconds`` for all of a body. Set ``stopping`` to refuse everything while the process drains."""
         self._inbox = inbox
         self._clock = clock
         self._metrics = metrics
         self._max_body = max_body
+        self._body_seconds = body_seconds
         self._counted: dict[tuple[str, str], Any] = {}
         self.stopping = False
 
@@ -87,7 +96,7 @@ class WebhookEdge:
             return
         except TimeoutError:
             await self._refuse(
-                send, 408, "too_slow", f"the body took longer than {BODY_SECONDS:g} s", close=True
+                send, 408, "too_slow", f"the body took longer than {self._body_seconds:g} s", close=True
             )
             return
         except HuojiError as error:
@@ -105,17 +114,16 @@ class WebhookEdge:
         length = headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length) > self._max_body:
             raise _BodyTooLargeError
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(self._body_seconds):
             message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _DisconnectedError
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body"):
-            if len(body) > self._max_body:
-                raise _BodyTooLargeError
-            return body
-        async with asyncio.timeout(BODY_SECONDS):
-            return await self._rest(body, receive)
+            if message["type"] == "http.disconnect":
+                raise _DisconnectedError
+            body: bytes = message.get("body", b"")
+            if message.get("more_body"):
+                return await self._rest(body, receive)
+        if len(body) > self._max_body:
+            raise _BodyTooLargeError
+        return body
 
     async def _rest(self, first: bytes, receive: Receive) -> bytes:
         chunks, size = [first], len(first)
