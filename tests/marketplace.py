@@ -10,6 +10,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import io
 import itertools
 import json
 import time
@@ -192,7 +193,7 @@ class Marketplace:
         try:
             async with self._session.post(
                 f"{url}/webhooks/generic/{account}",
-                data=body,
+                data=io.BytesIO(body),
                 headers=headers,
                 skip_auto_headers=("Content-Type",),
             ) as response:
