@@ -120,7 +120,7 @@ def gate_rows(samples: list[Sample]) -> Any:
 
 def fit_gate(samples: list[Sample]) -> tuple[Any, float]:
     """Return the gate's weights and bias."""
-    model = LogisticRegression(C=10.0, max_iter=800)
+    model: Any = LogisticRegression(C=10.0, max_iter=800)
     model.fit(
         gate_rows(samples), [one.known for one in samples], sample_weight=[one.weight for one in samples]
     )
@@ -146,7 +146,7 @@ def fit_fusion(samples: list[Sample], scores: list[float]) -> Model:
     targets = np.concatenate([one.right for one, _ in used])
     weights = np.concatenate([np.full(len(one.right), one.weight) for one, _ in used])
     mean, scale = inputs.mean(axis=0), inputs.std(axis=0) + 1e-6
-    linear = LogisticRegression(C=0.3, max_iter=2000)
+    linear: Any = LogisticRegression(C=0.3, max_iter=2000)
     linear.fit((inputs - mean) / scale, targets, sample_weight=weights)
     coefficients = linear.coef_[0] / scale
     intercept = float(linear.intercept_[0] - coefficients @ mean)
@@ -213,7 +213,7 @@ def fit_all(clean: list[Sample], more: list[Sample], seed: int) -> tuple[tuple[A
 
 
 def judge(
-    samples: list[Sample], gate: tuple[Any, float], fusion: tuple[Any, float]
+    samples: list[Sample], gate: tuple[Any, float], fusion: Model
 ) -> list[tuple[float, bool, bool]]:
     """Return confidence, whether the best entry is right, whether a right one is among three; for each sample."""
     judged: list[tuple[float, bool, bool]] = []

@@ -42,6 +42,10 @@ def _redacted(name: str, value: Any) -> Any:
     return value
 
 
+def _dumps(value: Any, **_options: Any) -> str:
+    return orjson.dumps(value, default=str).decode()
+
+
 class LogPipe(logging.handlers.QueueHandler):
     """Puts records on a bounded queue; a full queue drops the record and counts it."""
 
@@ -86,9 +90,7 @@ def configure_logging(
     renderer: Any = (
         structlog.dev.ConsoleRenderer(colors=False)
         if pretty
-        else structlog.processors.JSONRenderer(
-            serializer=lambda value, **_: orjson.dumps(value, default=str).decode()
-        )
+        else structlog.processors.JSONRenderer(serializer=_dumps)
     )
     sink = logging.StreamHandler(stream or sys.stderr)
     sink.setFormatter(

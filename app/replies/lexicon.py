@@ -242,7 +242,8 @@ _AFFIRM = re.compile(
     re.IGNORECASE,
 )
 _QUANTITY = re.compile(
-    r"(\d{1,6})\s*(?:件|个|双|套|条|箱|盒|瓶|包|只|台|本|份|支|根|片|袋|罐|桶|提|pcs|pieces|units)", re.IGNORECASE
+    r"(\d{1,6})\s*(?:件|个|双|套|条|箱|盒|瓶|包|只|台|本|份|支|根|片|袋|罐|桶|提|pcs|pieces|units)",
+    re.IGNORECASE,
 )
 
 

@@ -79,7 +79,9 @@ async def wait_queued(running: Running, conversation_id: str) -> dict[str, Any]:
                 return dict((await running.rows(escalations, escalations.c.conversation_id == row["id"]))[0])
         return None
 
-    return await eventually(look, what="an escalation")
+    found = await eventually(look, what="an escalation")
+    assert found is not None
+    return found
 
 
 async def test_one_webhook_a_hundred_times_at_once_has_one_effect(

@@ -164,7 +164,7 @@ async def test_an_ack_stands_for_a_commit_that_is_on_disk(tmp_path: Path) -> Non
             # Another connection sees only what is committed.
             visible.append(
                 await database.read(
-                    lambda connection: connection.execute(text("SELECT count(*) FROM t")).scalar()
+                    lambda connection: connection.execute(text("SELECT count(*) FROM t")).scalar_one()
                 )
             )
         assert visible == list(range(1, 21))

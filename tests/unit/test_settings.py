@@ -99,7 +99,8 @@ def test_variables_of_the_test_suites_are_left_alone():
     ],
 )
 def test_a_wrong_value_is_refused_with_an_example(name: str, value: str, said: str):
-    assert said in refusal(**{name: value})
+    values: dict[str, str] = {name: value}
+    assert said in refusal(env_file=None, **values)
 
 
 def test_no_message_repeats_a_password_or_key():
@@ -139,6 +140,7 @@ def test_bursts_cannot_end_before_they_are_quiet():
 def test_in_development_the_key_is_made_once_beside_the_database_for_its_owner_only(tmp_path: Path):
     settings = load(database_url=f"sqlite:///{tmp_path / 'data' / 'huoji.db'}")
     first = load_secret_key(settings, FakeIds())
+    assert first.file is not None
     assert first.file == key_file(settings) == tmp_path / "data" / "huoji.key"
     assert first.warning is not None
     assert str(first.file) in first.warning

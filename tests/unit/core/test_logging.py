@@ -28,7 +28,9 @@ def sink() -> Iterator[io.StringIO]:
 def flush() -> None:
     handler = logging.getLogger().handlers[0]
     assert isinstance(handler, LogPipe)
-    while not handler.queue.empty():
+    lines = handler.queue
+    assert isinstance(lines, queue.Queue)
+    while not lines.empty():
         pass
 
 
