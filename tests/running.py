@@ -35,6 +35,11 @@ class SwiftClock:
     def __init__(self, times: float = 20.0) -> None:
         self._times = times
         self._began = asyncio.get_running_loop().time()
+        self._ahead = 0.0
+
+    def leap(self, seconds: float) -> None:
+        """Be later by so much at once; whoever sleeps sleeps on."""
+        self._ahead += seconds
 
     def now_ms(self) -> int:
         """The wall clock in milliseconds since 1970 UTC."""
@@ -42,7 +47,7 @@ class SwiftClock:
 
     def monotonic(self) -> float:
         """Seconds since the clock was made, as it counts them."""
-        return (asyncio.get_running_loop().time() - self._began) * self._times
+        return (asyncio.get_running_loop().time() - self._began) * self._times + self._ahead
 
     async def sleep(self, seconds: float) -> None:
         """Wait so many of this clock's seconds."""
