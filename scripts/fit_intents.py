@@ -212,9 +212,7 @@ def fit_all(clean: list[Sample], more: list[Sample], seed: int) -> tuple[tuple[A
     return fit_gate(samples), fit_fusion(samples, list(scores))
 
 
-def judge(
-    samples: list[Sample], gate: tuple[Any, float], fusion: Model
-) -> list[tuple[float, bool, bool]]:
+def judge(samples: list[Sample], gate: tuple[Any, float], fusion: Model) -> list[tuple[float, bool, bool]]:
     """Return confidence, whether the best entry is right, whether a right one is among three; for each sample."""
     judged: list[tuple[float, bool, bool]] = []
     for one, score in zip(samples, gated(samples, *gate), strict=True):
