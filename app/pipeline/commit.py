@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Text, bindparam, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core.errors import ConflictError
 from app.delivery.outbox import OutboxItem
 from app.desk.events import append_events
 from app.pipeline.partitions import FencedError, current_epochs
-from app.storage.database import upsert
 from app.storage.hot import HotStatement, bound_columns
 from app.storage.tables import (
     buyers,
@@ -97,6 +97,32 @@ _UPDATE_CONVERSATION = HotStatement(
         | {"last_message": func.coalesce(bindparam("last_message", type_=Text), conversations.c.last_message)}
     )
 )
+
+
+def _store_buyer(insert_buyer: Any) -> Any:
+    statement = insert_buyer.values(
+        bound_columns("id", "account_id", "external_id", "nickname", "tier", "created_at_ms", "updated_at_ms")
+    )
+    return statement.on_conflict_do_update(
+        index_elements=["account_id", "external_id"],
+        set_={
+            # What a platform doesn't tell this time is still known from before.
+            "nickname": func.coalesce(statement.excluded.nickname, buyers.c.nickname),
+            "tier": func.coalesce(statement.excluded.tier, buyers.c.tier),
+            "updated_at_ms": statement.excluded.updated_at_ms,
+        },
+    )
+
+
+_STORE_BUYER = HotStatement(
+    _store_buyer(sqlite.insert(buyers)), postgresql=_store_buyer(postgresql.insert(buyers))
+)
+_CURRENT = (
+    select(conversations.c.id, conversations.c.version, conversations.c.last_seq, conversations.c.unread)
+    .where(conversations.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(conversations.c.id)
+)
+_LOCKED = _CURRENT.with_for_update()
 _INSERT_MESSAGE = HotStatement(
     insert(messages).values(
         bound_columns(
@@ -154,14 +180,8 @@ def _lock_conversations(connection: Connection, items: Sequence[TurnCommit]) -> 
     wanted = [item.conversation_id for item in items if item.expected_version is not None]
     if not wanted:
         return {}
-    statement = (
-        select(conversations.c.id, conversations.c.version, conversations.c.last_seq, conversations.c.unread)
-        .where(conversations.c.id.in_(wanted))
-        .order_by(conversations.c.id)
-    )
-    if connection.dialect.name == "postgresql":
-        statement = statement.with_for_update()
-    return {row[0]: row for row in connection.execute(statement)}
+    statement = _LOCKED if connection.dialect.name == "postgresql" else _CURRENT
+    return {row[0]: row for row in connection.execute(statement, {"ids": wanted})}
 
 
 def _objection(item: TurnCommit, epochs: Mapping[int, int], known: Mapping[int, Any]) -> Exception | None:
@@ -222,9 +242,8 @@ def _write(connection: Connection, turns: list[TurnCommit], known: Mapping[int, 
                     "done_at_ms": turn.now_ms,
                 }
             )
-    if buyer_rows:
-        _store_buyers(connection, buyer_rows)
     for statement, rows in (
+        (_STORE_BUYER, buyer_rows),
         (_INSERT_CONVERSATION, new_conversations),
         (_UPDATE_CONVERSATION, changed),
         (_INSERT_DECISION, decision_rows),
@@ -240,18 +259,3 @@ def _write(connection: Connection, turns: list[TurnCommit], known: Mapping[int, 
     for turn in turns:
         for extra in turn.also:
             extra(connection)
-
-
-def _store_buyers(connection: Connection, rows: list[Row]) -> None:
-    statement = upsert(connection, buyers)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["account_id", "external_id"],
-            set_={
-                "nickname": func.coalesce(statement.excluded.nickname, buyers.c.nickname),
-                "tier": func.coalesce(statement.excluded.tier, buyers.c.tier),
-                "updated_at_ms": statement.excluded.updated_at_ms,
-            },
-        ),
-        rows,
-    )

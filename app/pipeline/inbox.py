@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
-from sqlalchemy import Connection, select, tuple_, update
+from sqlalchemy import Connection, bindparam, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.channels.base import Ack, ChannelAdapter
@@ -90,6 +90,11 @@ _INSERT_INBOX = HotStatement(
     postgresql=postgresql.insert(inbox).values(_COLUMNS).on_conflict_do_nothing(),
 )
 
+_STORED = select(inbox.c.id).where(inbox.c.id.between(bindparam("low"), bindparam("high")))
+_CONVERSATIONS = select(conversations).where(
+    tuple_(conversations.c.account_id, conversations.c.external_id).in_(bindparam("keys", expanding=True))
+)
+
 
 class StoreInbox:
     """The bulk operation that stores events, absorbing duplicates."""
@@ -100,9 +105,7 @@ class StoreInbox:
         """Insert what is new; count what is not."""
         _INSERT_INBOX.run(connection, [_row(item) for item in items])
         ids = [item.id for item in items]
-        stored = set(
-            connection.execute(select(inbox.c.id).where(inbox.c.id.between(min(ids), max(ids)))).scalars()
-        )
+        stored = set(connection.execute(_STORED, {"low": min(ids), "high": max(ids)}).scalars())
         for item in items:
             if item.id not in stored:
                 _count_duplicate(connection, item)
@@ -147,9 +150,7 @@ def _load_conversations(
     if not items:
         return {}
     keys = sorted({(item.account_id, item.lane_key) for item in items})
-    rows = connection.execute(
-        select(conversations).where(tuple_(conversations.c.account_id, conversations.c.external_id).in_(keys))
-    ).mappings()
+    rows = connection.execute(_CONVERSATIONS, {"keys": keys}).mappings()
     return {(row["account_id"], row["external_id"]): record_from_row(row) for row in rows}
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from app.core.errors import UnavailableError
 from app.storage.database import upsert
@@ -22,6 +22,13 @@ __all__ = ["PARTITIONS", "FencedError", "current_epochs", "partition_of", "take_
 PARTITIONS = 64
 LEASE_MS = 5_000
 """A lease that isn't renewed for this long may be taken by another process."""
+
+_EPOCHS = (
+    select(partition_leases.c.partition, partition_leases.c.epoch)
+    .where(partition_leases.c.partition.in_(bindparam("partitions", expanding=True)))
+    .order_by(partition_leases.c.partition)
+)
+_HELD = _EPOCHS.with_for_update(read=True)
 
 
 class FencedError(UnavailableError):
@@ -59,11 +66,5 @@ def take_all(connection: Connection, owner: str, *, now_ms: int) -> dict[int, in
 
 def current_epochs(connection: Connection, partitions: Iterable[int]) -> dict[int, int]:
     """Return the epochs in force, holding them until the transaction ends."""
-    statement = (
-        select(partition_leases.c.partition, partition_leases.c.epoch)
-        .where(partition_leases.c.partition.in_(sorted(partitions)))
-        .order_by(partition_leases.c.partition)
-    )
-    if connection.dialect.name == "postgresql":
-        statement = statement.with_for_update(read=True)
-    return {row[0]: row[1] for row in connection.execute(statement)}
+    statement = _HELD if connection.dialect.name == "postgresql" else _EPOCHS
+    return {row[0]: row[1] for row in connection.execute(statement, {"partitions": sorted(partitions)})}
