@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import os
 import signal
@@ -154,6 +155,9 @@ def _calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    with contextlib.suppress(OSError, AttributeError):
+        # What starting needed for a moment (parsing texts, loading the index) goes back to the system; glibc only.
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _listen(host: str, port: int) -> socket.socket:

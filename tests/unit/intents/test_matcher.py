@@ -85,7 +85,7 @@ def test_two_questions_in_one_message_are_both_found_as_written() -> None:
 
 
 def test_courtesy_beside_a_question_is_dropped() -> None:
-    understanding = MATCHER.understand("你好，在吗？什么时候发货，谢谢", scope=SCOPE)
+    understanding = MATCHER.understand("你好，在吗？什么时候发货呀，多谢", scope=SCOPE)
     assert understanding.normalised == "什么时候发货"
     assert not understanding.social
     assert [match.ranked[0].entry_id for match in understanding.questions] == ["ship_when"]
