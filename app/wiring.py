@@ -217,8 +217,9 @@ class Application:
             await self.hub.start()
             self.presence.start()
             self.router.start()
-            self.backlog.start()
+            # Replies from before the start first: a message of the backlog must not be answered ahead of them.
             await self._enqueue_open()
+            self.backlog.start()
             await self.watch.start()
             self._warming = asyncio.get_running_loop().create_task(self.http_side())
         except BaseException:
