@@ -21,7 +21,7 @@ DEFAULT_TZ = "Asia/Shanghai"
 """Zone of a date in a knowledge file that names none. Source: the contracts page, section 7 (`tz`)."""
 
 _MINUTE = re.compile(r"([0-9]{1,2}):([0-9]{2})")
-_DURATION = re.compile(r"([0-9]{1,6}) ?([smhd])")
+_DURATION = re.compile(r"([0-9]{1,9}) ?([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 

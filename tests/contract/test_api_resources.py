@@ -160,7 +160,7 @@ async def test_a_buyers_orders_are_shown_masked_to_whoever_may_see_a_conversatio
     assert [one["id"] for one in (await client.get("/api/v1/buyers")).json()["items"]] == [buyer]
     assert (await client.get(f"/api/v1/buyers/{buyer}")).json()["tags"] == ["老客"]
     (shown,) = (await client.get(f"/api/v1/buyers/{buyer}/orders")).json()["items"]
-    assert (shown["order_id"], shown["receiver"]) == ("O-9", {"name": "王**", "phone": "138****1234"})
+    assert (shown["order_id"], shown["receiver"]) == ("O-9", {"name": "王*", "phone": "138****1234"})
     assert shown["fetched_at"] == "1970-01-01T00:00:00.001Z"
     assert (await far.get(f"/api/v1/buyers/{buyer}")).status_code == 404
     assert (await far.get(f"/api/v1/buyers/{buyer}/orders")).status_code == 404

@@ -365,6 +365,6 @@ def test_dead_letters_are_listed_and_sent_again(huoji: Huoji):
     assert "HTTP 404" in huoji("delivery", "list", "--account", "a-1").out
     assert "no undelivered reply" in huoji("delivery", "replay", "6").reason
     assert huoji("delivery", "replay", "--all").out == "1 replies are on their way again\n"
-    assert stored("SELECT state, attempts FROM outbox") == [("open", 0)]
+    assert stored("SELECT state, attempts FROM outbox") == [("open", 3)]
     assert stored("SELECT value FROM revisions WHERE name = 'outbox'") == [(1,)]
     assert huoji("delivery", "list", "--json").json == {"items": []}
