@@ -40,7 +40,16 @@ _PLAIN = re.compile(r"[一-鿿a-z0-9]*")
 _INVISIBLE: Final = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0xAD, *range(0x300, 0x370)])
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CHINESE = re.compile("[㐀-鿿豈-\ufaff\U00020000-\U0003ffff]")
-_LATIN = re.compile(r"[a-zA-ZÀ-ɏ]")
+_LATIN_WORD = re.compile(r"[A-Za-zÀ-ÿ']+")
+_PINYIN = re.compile(
+    r"(?:(?:zh|ch|sh|[bpmfdtnlgkhjqxrzcsyw])"
+    r"(?:iang|iong|uang|ang|eng|ing|ong|ian|iao|uai|uan|ai|an|ao|ei|en|ia|ie|in|iu|ou|ua|ue|ui|un|uo|a|e|i|o|u|v)"
+    r"|ai|an|ang|ao|er|en|e|a|o|ou)+"
+)
+_ALSO_ENGLISH = frozenset(
+    "a an bang ban can dan dang die do fan fun gun he hen hi ha la lie long me men ma mama mine nine no pan pin ping "
+    "pie run sang see she so sun tan tie to wan we women you".split()
+)
 
 _SOCIAL = re.compile(
     r"(?:[你您]好|在吗|在么|在嘛|在不在|在不|在|有人吗|有人么|有人在吗|有人在|客服在吗|客服|hello|hi|嗨|哈喽|喂"
@@ -141,7 +150,20 @@ def is_social(normalised: str) -> bool:
 
 
 def language_of(text: str) -> str:
-    """Return ``zh`` for a text with Chinese characters, ``en`` for one with Latin letters only, else ``other``."""
+    """Return ``zh`` for Chinese characters or pinyin, ``en`` for other Latin letters, else ``other``."""
     if _CHINESE.search(text):
         return "zh"
-    return "en" if _LATIN.search(text) else "other"
+    words = _LATIN_WORD.findall(text)
+    if not words:
+        return "other"
+    return "zh" if _is_pinyin(words) else "en"
+
+
+def _is_pinyin(words: list[str]) -> bool:
+    """Whether Latin words are Chinese typed without an input method ('fahuo le ma')."""
+    lowered = [word.lower() for word in words]
+    return (
+        len(lowered) > 1
+        and all(_PINYIN.fullmatch(word) for word in lowered)
+        and any(word not in _ALSO_ENGLISH for word in lowered)
+    )

@@ -275,7 +275,7 @@ class ReplyPolicy:
         if len(outcomes) > 1:
             real = [outcome for outcome in outcomes if not outcome.social]
             outcomes = real or outcomes[:1]
-        if len(outcomes) == len(matches):
+        if outcomes and len(outcomes) == len(matches):
             return outcomes
         unsure = [match for match in matches if not any(match is known for known, _ in sure)]
         if outcomes and not (unsure and outcomes[0].social):

@@ -53,6 +53,7 @@ REQUIRED_TEXTS: Mapping[str, str] = MappingProxyType(
         "image_which_item": "picture or video without an order (E8)",
         "media_human": "second message in a row that is no text (E8, E9)",
         "voice_as_text": "voice or an unknown kind (E9)",
+        "blank_as_text": "a message without any text in it (answered as E9)",
         "emoji_friendly": "nothing but friendly emoji",
         "bargain_promo": "second bargaining request; slots promo.name, promo.rule",
         "bargain_gift": "second bargaining request without a promotion; slot promo.gift",

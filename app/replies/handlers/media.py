@@ -17,6 +17,10 @@ from app.replies.templates import MissingFact
 
 __all__ = ["answer_media", "kind_of"]
 
+_LONGEST_MARK = 24
+_LONGEST_EMOJI = 2_000
+"""A wall of emoji is still nothing but emoji; beyond this nobody looks."""
+
 
 def kind_of(utterance: Utterance) -> str:
     """Return what a message is to the bot: ``text``, ``emoji``, ``image``, ``voice`` (also unknown), or a card."""
@@ -25,12 +29,10 @@ def kind_of(utterance: Utterance) -> str:
         text = content.text
         if not text.strip():
             return "voice"
-        if len(text) > 24:
-            return "text"
-        mark = lexicon.media_mark(text)
+        mark = lexicon.media_mark(text) if len(text) <= _LONGEST_MARK else None
         if mark is not None:
             return "image" if mark in ("image", "video") else "voice"
-        return "emoji" if lexicon.is_emoji_only(text) else "text"
+        return "emoji" if len(text) <= _LONGEST_EMOJI and lexicon.is_emoji_only(text) else "text"
     if content.type in (ContentType.IMAGE, ContentType.VIDEO):
         return "image"
     if content.type is ContentType.ORDER_CARD:
@@ -96,10 +98,18 @@ def _voice(situation: Situation) -> Outcome:
         return _second(situation, applied, "E9")
     return Outcome(
         kind=OutcomeKind.ASK,
-        sayings=(situation.say("voice_as_text"),),
+        sayings=(situation.say("voice_as_text" if _is_heard(situation) else "blank_as_text"),),
         applied=applied,
         topic="media_voice",
         reason="text_please",
+    )
+
+
+def _is_heard(situation: Situation) -> bool:
+    """Whether something in the burst may be speech; a blank message is not, and 'I can't listen' would be odd."""
+    return any(
+        utterance.content.type is not ContentType.TEXT or utterance.content.text.strip()
+        for utterance in situation.turn.utterances
     )
 
 

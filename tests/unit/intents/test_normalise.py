@@ -69,3 +69,20 @@ def test_content_is_not_social(text: str) -> None:
 )
 def test_language_goes_by_script(text: str, language: str) -> None:
     assert language_of(text) == language
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("fahuo le ma", "zh"),
+        ("kuaidi dao na le", "zh"),
+        ("ni hao", "zh"),
+        ("where is my parcel", "en"),
+        ("can you", "en"),
+        ("hello", "en"),
+        ("ok", "en"),
+        ("123", "other"),
+    ],
+)
+def test_pinyin_is_chinese(text: str, language: str) -> None:
+    assert language_of(text) == language

@@ -114,3 +114,8 @@ def test_no_welcome_stands_before_thanks_but_before_the_first_real_answer() -> N
     world = World(entries=[COURIER, THANKS], shop=make_shop(welcome=None))
     assert "欢迎" not in texts_of(world.say("谢谢", match("close_thanks")))
     assert "欢迎" in texts_of(world.say("发什么快递", match("courier")))
+
+
+@pytest.mark.parametrize("text", ["1" * 100, "12345678901", "。。。", "?", "a" * 300])
+def test_no_first_message_is_met_with_silence(text: str) -> None:
+    assert World(entries=[COURIER]).say(text).replies
