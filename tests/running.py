@@ -176,12 +176,15 @@ class Running:
         mine = asyncio.all_tasks() - self._others - {cast(Any, asyncio.current_task())}
         for task in mine:
             task.cancel()
-        await asyncio.gather(*mine, return_exceptions=True)
+        if mine:
+            # A dead process waits for nobody: whatever holds out against being cancelled is left behind.
+            await asyncio.wait(mine, timeout=5)
         # What the kernel does for a dead process: files are closed and locks are free.
         database = cast(Any, self.application.database)
         with contextlib.suppress(Exception):
             database._embedded.close()
-        await database._engine.dispose()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(database._engine.dispose(), 5)
         with warnings.catch_warnings():
             # Connections that cancelled reads had out are ended by the collector, which is the point here.
             warnings.simplefilter("ignore")
