@@ -44,7 +44,16 @@ class EmbeddedWriter:
         transaction = await self._begin(connection)
         try:
             result = function(connection)
-            await asyncio.get_running_loop().run_in_executor(self._thread, transaction.commit)
+        except BaseException:
+            self._roll_back(transaction)
+            raise
+        commit = asyncio.get_running_loop().run_in_executor(self._thread, transaction.commit)
+        try:
+            await asyncio.shield(commit)
+        except asyncio.CancelledError:
+            # The commit goes on in its thread, and nobody may touch the connection before it has ended.
+            await asyncio.wait((commit,))
+            raise
         except BaseException:
             self._roll_back(transaction)
             raise

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from app.core.metrics import Metrics
 from app.storage.database import Database, bump_revision, read_revisions
 from app.storage.tables import metadata, shops
 from app.storage.writer import BatchWriter
+from tests.waiting import pause
 
 
 def shop(name: str) -> dict[str, Any]:
@@ -130,3 +132,28 @@ async def test_a_revision_rises_with_each_bump(database: Database) -> None:
         await database.write(lambda connection: bump_revision(connection, "shops"))
     await database.write(lambda connection: bump_revision(connection, "accounts"))
     assert await database.read(read_revisions) == {"shops": 3, "accounts": 1}
+
+
+async def test_a_writer_that_is_cancelled_during_a_commit_ends_and_leaves_the_database_usable(
+    tmp_path: Path,
+) -> None:
+    url = f"sqlite:///{tmp_path / 'huoji.db'}"
+    first = Database(url, metrics=Metrics())
+    await first.open()
+    await first.write(metadata.create_all)
+    waiting = [asyncio.ensure_future(first.writer.submit(InsertShops(), shop(f"s{n}"))) for n in range(50)]
+    # One turn of the loop: the batch is written, its commit is under way in the thread.
+    await pause(0)
+    task = next(task for task in asyncio.all_tasks() if task.get_name() == "batch-writer")
+    await pause(0)
+    task.cancel()
+    _, pending = await asyncio.wait((task,), timeout=5)
+    assert not pending
+    for future in waiting:
+        future.cancel()
+    second = Database(url, metrics=Metrics())
+    await second.open()
+    assert await stored(second) in ([], sorted(f"s{n}" for n in range(50)))
+    await second.close()
+    first.writer._task = None  # pyright: ignore[reportPrivateUsage] - it ended above
+    await first.close()
