@@ -16,7 +16,6 @@ __all__ = [
     "asks_for_others_data",
     "has_signal",
     "injection_spans",
-    "is_acknowledgement",
     "is_affirmation",
     "is_emoji_only",
     "is_insult",
@@ -233,10 +232,6 @@ _FACE_MARK = re.compile(r"[\[【][\u4e00-\u9fffA-Za-z]{1,5}(?<!x)[\]】]|/:[^\s]
 _EMOJI = re.compile(
     "[\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff\u2300-\u23ff\u2190-\u21ff\u3030\u303d\u3297\u3299\u200d\ufe0f\u20e3\U000e0020-\U000e007f]"
 )
-_ACKNOWLEDGE = re.compile(
-    r"^(?:好+的?|嗯+|恩+|哦+|噢+|行|可以|知道了?|明白了?|了解了?|收到|ok|okay|okk?|k|没问题|好吧|好滴|好嘞|行吧|嗯嗯好的|好的好的|嗯好的?|got it|sure|fine|alright)[的了呢哈啊呀吧哦~～。.!！ ]*$",
-    re.IGNORECASE,
-)
 _AFFIRM = re.compile(
     r"^(?:是+的?|对+的?|没错|就是(?:这个|它)?|嗯+|恩+|对对|是这个|yes|yeah|yep|right|correct)[的了呢哈啊呀吧~～。.!！ ]*$",
     re.IGNORECASE,
@@ -266,11 +261,6 @@ def is_emoji_only(text: str) -> bool:
         return False
     rest = _EMOJI.sub("", _FACE_MARK.sub("", text))
     return rest != text and not rest.strip("~～!！。. \n")
-
-
-def is_acknowledgement(text: str) -> bool:
-    """Whether a text only says 'ok'."""
-    return len(text) <= 12 and _ACKNOWLEDGE.match(text.strip()) is not None
 
 
 def is_affirmation(text: str) -> bool:

@@ -17,7 +17,7 @@ from app.replies.topics import (
     ORDER_CHANGE_TOPICS,
 )
 
-__all__ = ["BY_STAGE", "RULES", "Rule", "rule_of_topic", "strongest"]
+__all__ = ["BY_STAGE", "RULES", "Rule", "rule_of_topic"]
 
 BY_STAGE = ""
 """A rule's group when the stage of the order decides."""
@@ -141,12 +141,3 @@ def rule_of_topic(topic: str) -> Rule | None:
 def position(rule_id: str) -> int:
     """Return a rule's place in the table; an id that is none (an entry's own mode) comes last."""
     return _POSITION.get(rule_id, len(RULES))
-
-
-def strongest(rules: list[Rule]) -> tuple[Rule, Priority]:
-    """Return the first rule of the table's order, and the highest priority of all.
-
-    Source: the contracts page, section 4 (several rules at once).
-    """
-    first = min(rules, key=lambda rule: _POSITION[rule.id])
-    return first, max((rule.priority for rule in rules), key=lambda priority: priority.rank)
