@@ -6,7 +6,10 @@ import asyncio
 import base64
 import hashlib
 import heapq
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+
+from tests.waiting import eventually
 
 START = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
 """When a FakeClock begins unless told: a Saturday, 16:00 in Shanghai."""
@@ -76,6 +79,24 @@ class FakeClock:
             await _yield_often(turns)
             if due >= end:
                 return
+
+    async def run_until(
+        self, check: Callable[[], object | Awaitable[object]], *, step: float = 1.0, what: str = "the condition"
+    ) -> None:
+        """Move on by `step` seconds again and again until `check` gives something true.
+
+        For subjects that also wait for real threads (a database): one jump could come before they have gone to sleep
+        on this clock, and would then never wake them.
+        """
+
+        async def moved_on() -> object:
+            found = check()
+            found = await found if isinstance(found, Awaitable) else found
+            if not found:
+                self.advance(step)
+            return found
+
+        await eventually(moved_on, what=what)
 
     def set_wall(self, at: datetime) -> None:
         """Set the wall clock alone, as NTP does: it may go back, the monotonic clock doesn't notice."""

@@ -12,7 +12,7 @@ Found = TypeVar("Found")
 _PAUSE = 0.01
 
 
-def wait_until(check: Callable[[], Found], *, timeout: float = 10.0, what: str = "the condition") -> Found:
+def wait_until(check: Callable[[], Found], *, timeout: float = 30.0, what: str = "the condition") -> Found:
     """Call `check` until it gives something true, and return that.
 
     Raises AssertionError naming `what` after `timeout` seconds; whatever `check` raises ends the wait at once.
@@ -28,7 +28,7 @@ def wait_until(check: Callable[[], Found], *, timeout: float = 10.0, what: str =
 
 
 async def eventually(
-    check: Callable[[], Found | Awaitable[Found]], *, timeout: float = 10.0, what: str = "the condition"
+    check: Callable[[], Found | Awaitable[Found]], *, timeout: float = 30.0, what: str = "the condition"
 ) -> Found:
     """The same for coroutines; `check` may be a plain or an async function."""
     deadline = time.monotonic() + timeout

@@ -95,8 +95,7 @@ async def test_an_event_of_another_process_arrives_without_a_hint(lite: DeskWorl
     event = notice_event(code="t", text="x", now_ms=0, agent_id=agent.id)
     await lite.database.write(lambda connection: append_events(connection, [event]))
 
-    await lite.clock.run_for(1.1)
-    await eventually(lambda: subscriber.frames)
+    await lite.clock.run_until(lambda: subscriber.frames)
 
 
 @pytest.mark.parametrize(

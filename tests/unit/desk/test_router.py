@@ -68,11 +68,8 @@ async def test_an_offer_that_is_not_accepted_in_a_minute_moves_on_and_after_thre
     lite.router.start()
     await eventually(lambda: offers(lite))
 
-    await lite.clock.run_for(61)
-    await eventually(lambda: _at_least(lite, "escalation.offered", 2))
-    for _ in range(13):
-        await lite.clock.run_for(10)
-    await eventually(lambda: lite.events("notice"))
+    await lite.clock.run_until(lambda: _at_least(lite, "escalation.offered", 2), step=5)
+    await lite.clock.run_until(lambda: lite.events("notice"), step=5)
     (notice,) = await lite.events("notice")
 
     assert [agent for _, agent in await offers(lite)][:2] == [first.id, second.id]
