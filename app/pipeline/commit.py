@@ -18,7 +18,7 @@ from app.core.errors import ConflictError
 from app.delivery.outbox import OutboxItem
 from app.desk.events import append_events
 from app.pipeline.partitions import FencedError, current_epochs
-from app.storage.hot import HotStatement, bound_columns
+from app.storage.hot import HotQuery, HotStatement, bound_columns
 from app.storage.tables import (
     buyers,
     conversations,
@@ -122,7 +122,7 @@ _CURRENT = (
     .where(conversations.c.id.in_(bindparam("ids", expanding=True)))
     .order_by(conversations.c.id)
 )
-_LOCKED = _CURRENT.with_for_update()
+_LOCKED = HotQuery(_CURRENT, "ids", postgresql=_CURRENT.with_for_update())
 _INSERT_MESSAGE = HotStatement(
     insert(messages).values(
         bound_columns(
@@ -180,8 +180,7 @@ def _lock_conversations(connection: Connection, items: Sequence[TurnCommit]) -> 
     wanted = [item.conversation_id for item in items if item.expected_version is not None]
     if not wanted:
         return {}
-    statement = _LOCKED if connection.dialect.name == "postgresql" else _CURRENT
-    return {row[0]: row for row in connection.execute(statement, {"ids": wanted})}
+    return {row[0]: row for row in _LOCKED.rows(connection, wanted)}
 
 
 def _objection(item: TurnCommit, epochs: Mapping[int, int], known: Mapping[int, Any]) -> Exception | None:

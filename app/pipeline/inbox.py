@@ -26,7 +26,7 @@ from app.domain.messages import EventKind, InboundEvent
 from app.pipeline.partitions import partition_of
 from app.pipeline.records import ConversationRecord, record_from_row
 from app.storage.database import Database, upsert
-from app.storage.hot import HotStatement, bound_columns
+from app.storage.hot import HotQuery, HotStatement, bound_columns
 from app.storage.tables import conversations, inbox
 
 __all__ = ["Inbox", "InboxItem", "InboxResult", "StoreInbox", "buyer_lane_key"]
@@ -90,7 +90,7 @@ _INSERT_INBOX = HotStatement(
     postgresql=postgresql.insert(inbox).values(_COLUMNS).on_conflict_do_nothing(),
 )
 
-_STORED = select(inbox.c.id).where(inbox.c.id.between(bindparam("low"), bindparam("high")))
+_STORED = HotQuery(select(inbox.c.id).where(inbox.c.id.in_(bindparam("ids", expanding=True))), "ids")
 _CONVERSATIONS = select(conversations).where(
     tuple_(conversations.c.account_id, conversations.c.external_id).in_(bindparam("keys", expanding=True))
 )
@@ -103,12 +103,14 @@ class StoreInbox:
 
     def apply(self, connection: Connection, items: Sequence[InboxItem]) -> Sequence[InboxResult | Exception]:
         """Insert what is new; count what is not."""
-        _INSERT_INBOX.run(connection, [_row(item) for item in items])
-        ids = [item.id for item in items]
-        stored = set(connection.execute(_STORED, {"low": min(ids), "high": max(ids)}).scalars())
-        for item in items:
-            if item.id not in stored:
-                _count_duplicate(connection, item)
+        inserted = _INSERT_INBOX.run(connection, [_row(item) for item in items])
+        stored = {item.id for item in items}
+        if inserted != len(items):
+            # Some are there already, or the driver doesn't say: look which are ours.
+            stored = {row[0] for row in _STORED.rows(connection, stored)}
+            for item in items:
+                if item.id not in stored:
+                    _count_duplicate(connection, item)
         records = _load_conversations(connection, [item for item in items if item.load_conversation])
         return [
             InboxResult(item.id in stored, records.get((item.account_id, item.lane_key))) for item in items

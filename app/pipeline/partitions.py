@@ -15,6 +15,7 @@ from sqlalchemy import Connection, bindparam, select
 
 from app.core.errors import UnavailableError
 from app.storage.database import upsert
+from app.storage.hot import HotQuery
 from app.storage.tables import partition_leases
 
 __all__ = ["PARTITIONS", "FencedError", "current_epochs", "partition_of", "take_all"]
@@ -28,7 +29,7 @@ _EPOCHS = (
     .where(partition_leases.c.partition.in_(bindparam("partitions", expanding=True)))
     .order_by(partition_leases.c.partition)
 )
-_HELD = _EPOCHS.with_for_update(read=True)
+_CURRENT_EPOCHS = HotQuery(_EPOCHS, "partitions", postgresql=_EPOCHS.with_for_update(read=True))
 
 
 class FencedError(UnavailableError):
@@ -66,5 +67,4 @@ def take_all(connection: Connection, owner: str, *, now_ms: int) -> dict[int, in
 
 def current_epochs(connection: Connection, partitions: Iterable[int]) -> dict[int, int]:
     """Return the epochs in force, holding them until the transaction ends."""
-    statement = _HELD if connection.dialect.name == "postgresql" else _EPOCHS
-    return {row[0]: row[1] for row in connection.execute(statement, {"partitions": sorted(partitions)})}
+    return {row[0]: row[1] for row in _CURRENT_EPOCHS.rows(connection, sorted(partitions))}

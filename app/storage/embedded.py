@@ -3,24 +3,32 @@
 Statements of a small batch are CPU time wherever they run. In a thread of their own they would fight the event loop
 for the interpreter's lock at every row, which costs both more than the statements themselves; what must not happen on
 the loop is waiting for the disk, and that is the commit.
+
+Transactions begin and end at the driver. SQLAlchemy's connection serves the statements inside them; what it believes of
+a transaction is brought to an end with each.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from sqlalchemy import URL, Connection, RootTransaction
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy import URL, Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.storage.engines import BUSY_TIMEOUT_MS, make_sync_writer_engine
+from app.storage.hot import driver_connection, driver_error
 
 __all__ = ["EmbeddedWriter"]
 
 _LOCKED_PAUSE = 0.005
 """Seconds between two tries to get the write lock while another process (a command, a backup) has it."""
+
+_BEGIN = "BEGIN IMMEDIATE"
+"""Takes the write lock at once, so that a read inside the transaction can't go stale."""
 
 
 class EmbeddedWriter:
@@ -41,22 +49,26 @@ class EmbeddedWriter:
         connection = self._connection
         if connection is None:
             connection = self._connection = self._engine.connect()
-        transaction = await self._begin(connection)
+        driver = driver_connection(connection)
+        await self._begin(connection, driver)
         try:
             result = function(connection)
         except BaseException:
-            self._roll_back(transaction)
+            self._roll_back(connection, driver)
             raise
-        commit = asyncio.get_running_loop().run_in_executor(self._thread, transaction.commit)
+        commit = asyncio.get_running_loop().run_in_executor(self._thread, driver.commit)
         try:
             await asyncio.shield(commit)
         except asyncio.CancelledError:
             # The commit goes on in its thread, and nobody may touch the connection before it has ended.
             await asyncio.wait((commit,))
             raise
-        except BaseException:
-            self._roll_back(transaction)
-            raise
+        except sqlite3.Error as error:
+            self._roll_back(connection, driver)
+            raise driver_error(connection, error, "COMMIT") from error
+        finally:
+            if connection.in_transaction():
+                connection.commit()
         return result
 
     def close(self) -> None:
@@ -67,23 +79,24 @@ class EmbeddedWriter:
             self._connection = None
         self._engine.dispose()
 
-    async def _begin(self, connection: Connection) -> RootTransaction:
+    async def _begin(self, connection: Connection, driver: sqlite3.Connection) -> None:
         """Take the write lock. Another process may have it for a moment: wait for that without blocking the loop."""
         tries = BUSY_TIMEOUT_MS / 1000 / _LOCKED_PAUSE
         while True:
             try:
-                return connection.begin()
-            except OperationalError as error:
-                connection.rollback()
+                driver.execute(_BEGIN)
+                return
+            except sqlite3.Error as error:
                 tries -= 1
-                if tries <= 0 or "locked" not in str(error.orig):
-                    raise
+                if tries <= 0 or "locked" not in str(error):
+                    raise driver_error(connection, error, _BEGIN) from error
             await asyncio.sleep(_LOCKED_PAUSE)
 
-    def _roll_back(self, transaction: RootTransaction) -> None:
+    def _roll_back(self, connection: Connection, driver: sqlite3.Connection) -> None:
         try:
-            transaction.rollback()
-        except SQLAlchemyError:
+            driver.rollback()
+            connection.rollback()
+        except (sqlite3.Error, SQLAlchemyError):
             # The connection is beyond use (its file is gone, the disk fails): the next transaction opens another.
             if self._connection is not None:
                 self._connection.invalidate()

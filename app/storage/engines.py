@@ -65,10 +65,7 @@ def make_async_engine(url: URL, *, pool_size: int = 4) -> AsyncEngine:
 
 
 def make_sync_writer_engine(url: URL) -> Engine:
-    """Make SQLite's one writer connection, which lives in the writer's own thread.
-
-    Every transaction begins IMMEDIATE: it takes the write lock at once, so that a read inside it can't go stale.
-    """
+    """Make the engine of SQLite's one writer connection. It begins no transaction by itself."""
     engine = create_engine(
         url.set(drivername="sqlite"),
         poolclass=StaticPool,
@@ -78,9 +75,4 @@ def make_sync_writer_engine(url: URL) -> Engine:
     )
     event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "connect", _prepare_writer)
-
-    def begin_immediate(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    event.listen(engine, "begin", begin_immediate)
     return engine

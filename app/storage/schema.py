@@ -252,7 +252,11 @@ def _in_sqlite(url: URL, function: Any) -> Any:
         # A table that is rebuilt must not take the rows that point at it along.
         connection.execute("PRAGMA foreign_keys=OFF")
 
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
     event.listen(engine, "connect", leave_references)
+    event.listen(engine, "begin", begin)
     try:
         with engine.begin() as connection:
             result = function(connection)
