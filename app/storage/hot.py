@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, SelectBase, bindparam
+from sqlalchemy import Connection, bindparam
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.expression import UpdateBase
 
@@ -76,7 +76,7 @@ class HotStatement:
 class HotQuery:
     """A SELECT of the rows whose key is in a list."""
 
-    def __init__(self, statement: SelectBase, key: str, **by_dialect: SelectBase) -> None:
+    def __init__(self, statement: Any, key: str, **by_dialect: Any) -> None:
         """Take a statement whose only parameter is an expanding one named ``key``; ``by_dialect`` as above."""
         self._statement = statement
         self._key = key
