@@ -8,7 +8,7 @@ asked about. What is ruled out here is neither answered nor offered.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.domain.knowledge import Entry
@@ -121,6 +121,11 @@ _TOPICS: dict[str, _Words] = {
 }
 
 
+_CLOSING_TOPICS = frozenset(topic for topic in SOCIAL_TOPICS if topic.startswith("close_"))
+_CHOOSY = _ADDRESS_TOPICS | _CLOSING_TOPICS | _TOPICS.keys()
+"""The topics that don't fit every text."""
+
+
 def fits(topic: str, text: str, stage: str) -> bool:
     """Whether a topic's answer can be meant by a text.
 
@@ -131,7 +136,7 @@ def fits(topic: str, text: str, stage: str) -> bool:
     """
     if topic in _ADDRESS_TOPICS:
         return stage == _ADDRESS_STAGE or _ADDRESS_WORDS.search(text) is not None
-    if topic in SOCIAL_TOPICS and topic.startswith("close_"):
+    if topic in _CLOSING_TOPICS:
         return not text.rstrip().endswith(("?", "？", "吗", "么"))
     words = _TOPICS.get(topic)
     return words is None or _hold(words, text)
@@ -147,7 +152,7 @@ def _hold(words: _Words, text: str) -> bool:
     return not words.asks or _ASKS.search(text) is not None
 
 
-def _without(match: Match, dropped: tuple[str, ...]) -> Match:
+def _without(match: Match, dropped: Sequence[str]) -> Match:
     ranked = tuple(candidate for candidate in match.ranked if candidate.entry_id not in dropped)
     if match.ranked[0].entry_id not in dropped:
         return replace(match, ranked=ranked)
@@ -168,13 +173,15 @@ def fitting(match: Match, entries: Mapping[str, Entry], stage: str) -> Match:
         entries: the snapshot's entries by id.
         stage: where the conversation stands.
     """
-    text = match.text.strip()
-    dropped = tuple(
-        candidate.entry_id
-        for candidate in match.ranked
-        if (entry := entries.get(candidate.entry_id)) is not None
+    dropped: list[str] = []
+    for candidate in match.ranked:
+        entry = entries.get(candidate.entry_id)
+        if entry is None or entry.topic not in _CHOOSY:
+            continue
+        text = match.text.strip()
         # A phrasing of the shop's own, word for word, is the shop's decision.
-        and (entry.topic in _ADDRESS_TOPICS or candidate.variant != text)
-        and not fits(entry.topic, text, stage)
-    )
+        if (entry.topic in _ADDRESS_TOPICS or candidate.variant != text) and not fits(
+            entry.topic, text, stage
+        ):
+            dropped.append(candidate.entry_id)
     return _without(match, dropped) if dropped else match

@@ -8,6 +8,7 @@ has none of them.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from operator import add
 
 __all__ = [
@@ -111,9 +112,7 @@ _ONLY_ASKS = re.compile(
 
 def reports_injury(text: str) -> bool:
     """Whether a text says that somebody was harmed or something is on fire (rule E2); a question before use isn't one."""
-    return any(
-        _HARM.search(clause) and not _ONLY_ASKS.search(clause) for clause in _split_softly(text) if clause
-    )
+    return any(_HARM.search(clause) and not _ONLY_ASKS.search(clause) for clause in _split_softly(text))
 
 
 # E3 ------------------------------------------------------------------------------------------------------------
@@ -137,16 +136,17 @@ _NOT_HUMAN = re.compile(
 
 def asks_for_human(text: str) -> bool:
     """Whether a text asks to talk to a person (rule E3)."""
-    return any(
-        _HUMAN.search(clause) and not _NOT_HUMAN.search(clause) for clause in _split_softly(text) if clause
-    )
+    return any(_HUMAN.search(clause) and not _NOT_HUMAN.search(clause) for clause in _split_softly(text))
 
 
-def _split_softly(text: str) -> list[str]:
-    # English sentences need their spaces; Chinese buyers use a space as a comma.
-    return re.split(
-        r"[，,。.!！?？;；~～\n、…]+|(?<=[\u4e00-\u9fff])\s+|\s+(?=[\u4e00-\u9fff])", text.strip()
-    )
+# English sentences need their spaces; Chinese buyers use a space as a comma.
+_SOFT_BREAKS = re.compile(r"[，,。.!！?？;；~～\n、…]+|(?<=[\u4e00-\u9fff])\s+|\s+(?=[\u4e00-\u9fff])")
+
+
+@lru_cache(maxsize=16)
+def _split_softly(text: str) -> tuple[str, ...]:
+    """Return a text's clauses; kept while the detectors read the same text one after the other."""
+    return tuple(clause for clause in _SOFT_BREAKS.split(text.strip()) if clause)
 
 
 # E4 ------------------------------------------------------------------------------------------------------------
@@ -167,9 +167,7 @@ def is_insult(text: str) -> bool:
     """Whether a text insults or is plain anger (rule E4)."""
     if angry_emoji(text) >= 3:
         return True
-    return any(
-        _INSULT.search(clause) and not _MILD.search(clause) for clause in _split_softly(text) if clause
-    )
+    return any(_INSULT.search(clause) and not _MILD.search(clause) for clause in _split_softly(text))
 
 
 def angry_emoji(text: str) -> int:
@@ -194,11 +192,7 @@ _OWN_BUSINESS = re.compile(
 
 def asks_for_others_data(text: str) -> bool:
     """Whether a text asks for another person's address, orders or the like (rule E10)."""
-    return any(
-        _PRIVACY.search(clause) and not _OWN_BUSINESS.search(clause)
-        for clause in _split_softly(text)
-        if clause
-    )
+    return any(_PRIVACY.search(clause) and not _OWN_BUSINESS.search(clause) for clause in _split_softly(text))
 
 
 # E11 -----------------------------------------------------------------------------------------------------------

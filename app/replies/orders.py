@@ -21,6 +21,7 @@ _TRACKING = re.compile(r"[A-Za-z]{2,4}\d{8,}")
 _NUMBER = re.compile(
     r"(?<![A-Za-z0-9\-.])([A-Za-z]{1,6}[-_]\d{1,20}(?:-\d{1,12})*|\d{6,32}(?:-\d{1,12})?)(?![A-Za-z0-9.%])"
 )
+_DIGIT = re.compile(r"\d")
 _DATE = re.compile(r"20\d{2}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
 _LABELLED = re.compile(r"订单|單號|单号|编号|order|#", re.IGNORECASE)
 _ORDINAL = re.compile(
@@ -58,7 +59,7 @@ def typed_order_ids(text: str) -> tuple[str, ...]:
 
     Mobile numbers and tracking numbers (letters glued to digits) are none; a date only when a word says 'order'.
     """
-    if not any(char.isdigit() for char in text):
+    if _DIGIT.search(text) is None:
         return ()
     found: list[str] = []
     for match in _NUMBER.finditer(text):

@@ -36,13 +36,15 @@ def note_text(situation: Situation) -> Repeat:
     if not key:
         return Repeat.NEW
     now = situation.now_ms
-    recent = situation.memory.recent
+    others = situation.memory.recent
     before: RecentText | None = None
-    for seen in recent:
+    for seen in others:
         if seen.text == key:
             before = seen
-    times = before.times + 1 if before is not None else 1
-    others = tuple(seen for seen in recent if seen is not before)
+    times = 1
+    if before is not None:
+        times += before.times
+        others = tuple(seen for seen in others if seen is not before)
     situation.remember(recent=(*others[-(_KEPT - 1) :], RecentText(key, now, times)))
     if before is None or not situation.shop.repeat_guard:
         return Repeat.NEW

@@ -35,6 +35,7 @@ from liquid.exceptions import LiquidError
 
 from app.core.clock import from_rfc3339, to_datetime
 from app.core.errors import FieldProblem, InvalidError
+from app.replies.sentences import Sentence
 from app.replies.slots import KNOWN_SLOTS, is_known_slot, mask_phones
 
 __all__ = ["MissingFact", "TemplateSet", "check_template"]
@@ -162,13 +163,16 @@ def _environment(zone: tzinfo) -> Environment:
 class _Compiled:
     """A template ready to render, with the paths it compares or loops over (the unknown decides nothing)."""
 
-    __slots__ = ("compared", "template")
+    __slots__ = ("compared", "sentence", "template")
 
     def __init__(self, template: BoundTemplate) -> None:
         self.template = template
+        self.sentence = Sentence.of(template)
         self.compared = tuple(_compared_paths(template))
 
     def render(self, facts: Mapping[str, Any]) -> str:
+        if self.sentence is not None and (said := self.sentence.fill_in(facts)) is not None:
+            return said
         for path in self.compared:
             _require(facts, path)
         # Not `template.render(facts)`, which copies the mapping and so would look up every fact there is.

@@ -27,6 +27,8 @@ def kind_of(utterance: Utterance) -> str:
     content = utterance.content
     if content.type is ContentType.TEXT:
         text = content.text
+        if _is_word(text[:1]):
+            return "text"
         if not text.strip():
             return "voice"
         mark = lexicon.media_mark(text) if len(text) <= _LONGEST_MARK else None
@@ -40,6 +42,11 @@ def kind_of(utterance: Utterance) -> str:
     if content.type is ContentType.PRODUCT_CARD:
         return "product_card"
     return "voice"
+
+
+def _is_word(char: str) -> bool:
+    """Whether a character belongs to words only: what begins with it stands for no picture and is no row of faces."""
+    return "\u4e00" <= char <= "\u9fff" or (char.isascii() and char.isalnum())
 
 
 def answer_media(situation: Situation, kinds: set[str]) -> Outcome:

@@ -17,6 +17,9 @@ from app.replies.situation import Situation
 
 __all__ = ["fired_rules", "rule_outcome", "speaks_to_assistant"]
 
+_FIRED_BY = {topic: id_ for id_ in ("E1", "E2", "E3", "E4", "E10", "E11") for topic in RULE[id_].topics}
+"""Topics that fire one of the rules here, whatever the message's words."""
+
 # Buyers also write Traditional characters; these are the ones the lexicon's words are made of.
 _TRADITIONAL = frozenset(
     "轉訴報師體記發騙氣爛過腫燙傷著個換說機別買誰電話號統詞規則醫監協會請見這還給寫訂單們無惡噁臉廢壞態處務係聯絡嗎麼沒來為開現從員輸裝鑰質慣訟視網東樣滾親問題實邊"
@@ -34,11 +37,7 @@ def fired_rules(situation: Situation, best_topics: Sequence[str]) -> list[Rule]:
         situation: the turn.
         best_topics: topics of entries that matched with certainty; a rule fires on its topic too.
     """
-    fired: set[str] = set()
-    if best_topics:
-        for rule_id in ("E1", "E2", "E3", "E4", "E10", "E11"):
-            if not RULE[rule_id].topics.isdisjoint(best_topics):
-                fired.add(rule_id)
+    fired = {_FIRED_BY[topic] for topic in best_topics if topic in _FIRED_BY}
     plain = situation.text
     if not _TRADITIONAL.isdisjoint(plain):
         plain = plain.translate(_SIMPLIFIED)
