@@ -15,8 +15,10 @@ An agent may also write first in a closed conversation: closed → human.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
+
+from app.core.values import value
 
 __all__ = ["Conversation", "ConversationState", "Memory", "Priority", "RecentText", "is_legal"]
 
@@ -68,7 +70,7 @@ class Priority(StrEnum):
         return tuple(Priority)[min(3, self.rank + 1)]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RecentText:
     """A normalised text the buyer sent lately, when it was sent, and how often in a row so far."""
 
@@ -77,7 +79,7 @@ class RecentText:
     times: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Memory:
     """What the bot keeps of one session of a conversation; starts empty with each session.
 
@@ -114,7 +116,7 @@ class Memory:
     """How often some topics came up in this session (three-step topics, bargaining ladder)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Conversation:
     """A conversation as a turn or an agent sees it. ``version`` rises with every change of owner."""
 

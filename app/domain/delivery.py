@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
+from app.core.values import value
 from app.domain.messages import Author, Content
 
 __all__ = ["Account", "OutboundMessage", "Outcome", "RawDelivery", "Receipt", "WireRequest", "WireResponse"]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RawDelivery:
     """One webhook request: header names in lower case, the body's exact bytes, and the query string."""
 
@@ -20,7 +20,7 @@ class RawDelivery:
     query: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Account:
     """A shop's seat on one channel, its secrets opened. Never logged, never sent anywhere."""
 
@@ -37,7 +37,7 @@ class Account:
         return f"Account({self.channel}/{self.id})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class OutboundMessage:
     """One message to a buyer. ``key`` is the delivery's idempotency key, the same at every attempt."""
 
@@ -51,7 +51,7 @@ class OutboundMessage:
     answers: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class WireRequest:
     """An HTTP request ready to leave: the body is exactly what was signed."""
 
@@ -61,7 +61,7 @@ class WireRequest:
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class WireResponse:
     """An HTTP answer: header names in lower case; the body cut at the client's limit."""
 
@@ -84,7 +84,7 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """The outcome of one attempt, with what a person should know. ``retry_after`` in seconds."""
 

@@ -6,8 +6,10 @@ Source: the contracts page, section 6.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
+
+from app.core.values import value
 
 __all__ = [
     "Answer",
@@ -29,7 +31,7 @@ class AnswerMode(StrEnum):
     ESCALATE = "escalate"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class CaseSpec:
     """A case to open: its kind, and fields (values may be templates)."""
 
@@ -37,7 +39,7 @@ class CaseSpec:
     fields: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Condition:
     """When an answer holds; every key that is set must hold. Empty: always.
 
@@ -54,7 +56,7 @@ class Condition:
     time: tuple[int, int] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Answer:
     """One answer of an entry: a Liquid template, and what to do with it. ``text`` None: nothing to say."""
 
@@ -65,7 +67,7 @@ class Answer:
     when: Condition | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class LocalisedEntry:
     """An entry's words in another language than the base's (zh)."""
 
@@ -74,7 +76,7 @@ class LocalisedEntry:
     answer: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One thing buyers ask, with its phrasings and answers.
 
@@ -109,7 +111,7 @@ class Entry:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class SynonymGroup:
     """Words that mean the same to this shop; matching treats a hit of any as the concept ``id``."""
 
@@ -117,7 +119,7 @@ class SynonymGroup:
     words: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """A published version of the whole knowledge base. Never changes; publishing makes another."""
 

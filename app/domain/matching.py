@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from app.core.values import value
 
 __all__ = ["Band", "Candidate", "Match", "Thresholds", "Understanding"]
 
@@ -16,7 +17,7 @@ class Band(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Thresholds:
     """Confidences (0–1) from which a match is answered, or asked back about."""
 
@@ -30,7 +31,7 @@ class Thresholds:
         return Band.ASK if confidence >= self.ask_at else Band.UNKNOWN
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """An entry that may be meant: its score (0–1, comparable within one match) and the phrasing nearest to it."""
 
@@ -39,7 +40,7 @@ class Candidate:
     variant: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Match:
     """The ranked entries for one question: at most three, best first; empty when nothing came near.
 
@@ -58,7 +59,7 @@ class Match:
         return self.ranked[0] if self.ranked else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Understanding:
     """A message understood: its language and the questions in it, in order.
 

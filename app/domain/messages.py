@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
+
+from app.core.values import value
 
 __all__ = ["Author", "BuyerRef", "Content", "ContentType", "Direction", "EventKind", "InboundEvent"]
 
@@ -39,7 +41,7 @@ class Author(StrEnum):
     SYSTEM = "system"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Content:
     """What one message carries; only the fields of its type are set."""
 
@@ -78,7 +80,7 @@ class Content:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class BuyerRef:
     """The buyer as the platform names them; nickname and tier may be unknown."""
 
@@ -100,7 +102,7 @@ class EventKind(StrEnum):
     IGNORED = "ignored"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class InboundEvent:
     """One event of a marketplace in Huoji's own shape.
 

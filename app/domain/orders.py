@@ -6,9 +6,10 @@ Source: the contracts page, section 5.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from app.core.values import value
 
 __all__ = ["OPEN_STATUSES", "SHIPPED_STATUSES", "Order", "OrderLookup", "OrderStatus", "OrderView"]
 
@@ -34,7 +35,7 @@ OPEN_STATUSES = frozenset(
 """Something is still to happen; these orders count as active when one has to be chosen."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Order:
     """One order of one buyer.
 
@@ -80,7 +81,7 @@ class OrderLookup(StrEnum):
     UNSUPPORTED = "unsupported"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class OrderView:
     """The orders known in a turn.
 

@@ -6,9 +6,11 @@ Source: the contracts page, section 7, and the figures marked [D] or [S] of the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
+
+from app.core.values import value
 
 __all__ = ["PRESALE_GROUPS", "HoursSpan", "ShopMode", "ShopPolicy"]
 
@@ -25,7 +27,7 @@ class ShopMode(StrEnum):
     OFF = "off"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class HoursSpan:
     """Part of a day in shop time, in minutes after midnight; ``end`` below ``start`` crosses midnight."""
 
@@ -42,7 +44,7 @@ class HoursSpan:
         return f"{self.start // 60:02d}:{self.start % 60:02d}-{self.end // 60:02d}:{self.end % 60:02d}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class ShopPolicy:
     """One shop's settings, parsed and with defaults filled in.
 

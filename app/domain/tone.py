@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from app.core.values import value
 
 __all__ = ["MAX_LENGTH", "ToneFinding", "ToneKind", "lint"]
 
@@ -22,7 +23,7 @@ MAX_LENGTH: Final = 300
 """Longest text in characters. Source: the domain rules, section 13 (short)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ToneFinding:
     """One breach of the tone rules: a stable code, the words that break it, and how to mend it (Chinese)."""
 
@@ -31,7 +32,7 @@ class ToneFinding:
     fix: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Rule:
     code: str
     pattern: re.Pattern[str]

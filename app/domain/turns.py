@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
+from app.core.values import value
 from app.domain.conversations import Conversation, Memory, Priority
 from app.domain.knowledge import CaseSpec, Snapshot
 from app.domain.matching import Match, Understanding
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Utterance:
     """One message of the burst. ``understanding`` is None for anything that isn't text."""
 
@@ -39,7 +40,7 @@ class Utterance:
     product_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Turn:
     """Everything one decision may depend on.
 
@@ -60,7 +61,7 @@ class Turn:
     """Overrides of built-in texts for this shop, by text id."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class NeedOrders:
     """Look up orders and ask again: the buyer's list, and ``order_id`` by itself where one was named.
 
@@ -81,7 +82,7 @@ class DecisionKind(StrEnum):
     SILENT = "silent"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Reply:
     """A text to send. ``node`` names what produced it: an entry id, a built-in text id, or both joined by '+'."""
 
@@ -90,7 +91,7 @@ class Reply:
     node: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Suggestion:
     """An answer offered to a human, already filled in; ``score`` 0–1."""
 
@@ -100,7 +101,7 @@ class Suggestion:
     score: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Escalation:
     """Hand over to a human: to which group, why (rule id and a reason code), how soon.
 
@@ -116,7 +117,7 @@ class Escalation:
     raises_open: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Applied:
     """An entry (or a rule's topic) that was applied to one question of the turn."""
 
@@ -125,7 +126,7 @@ class Applied:
     confidence: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What to do about a turn. Nothing here has happened yet.
 

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Text, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.core.errors import ConflictError
+from app.core.values import value
 from app.delivery.outbox import OutboxItem
 from app.desk.events import append_events
 from app.pipeline.partitions import FencedError, current_epochs
@@ -40,7 +41,7 @@ class StaleTurnError(ConflictError):
     default_code = "stale_turn"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class InboxDone:
     """An inbox row that this commit finishes: done, or parked with a reason."""
 

@@ -20,6 +20,7 @@ from app.channels.base import Ack, ChannelAdapter
 from app.core.clock import Clock
 from app.core.errors import NotFoundError
 from app.core.ids import Ids
+from app.core.values import value
 from app.domain.delivery import Account, RawDelivery
 from app.domain.matching import Understanding
 from app.domain.messages import EventKind, InboundEvent
@@ -68,7 +69,7 @@ class InboxItem:
     """What the message says, with the knowledge version it was understood by, once a lane has looked at it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class InboxResult:
     """What storing an event came to: whether it is new, and its conversation where that was asked for."""
 
