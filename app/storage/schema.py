@@ -51,7 +51,7 @@ __all__ = [
     "upgrade",
 ]
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every revision, oldest first; a test keeps it in step with the migration scripts."""
 
 HEAD = REVISIONS[-1]

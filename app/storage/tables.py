@@ -8,6 +8,7 @@ with a check in the domain types, so that a new value needs no migration.
 from __future__ import annotations
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     Column,
@@ -21,10 +22,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
     text,
 )
 
-__all__ = ["metadata"]
+__all__ = ["POSTGRESQL_INDEXES", "metadata"]
 
 metadata = MetaData(
     naming_convention={
@@ -192,6 +194,7 @@ inbox = Table(
     Column("conversation_id", Id),
     Column("message_id", Id),
     Column("done_at_ms", Id),
+    Column("seq", Id),
     UniqueConstraint("account_id", "dedupe_key"),
     Index(
         "ix_inbox_open",
@@ -207,7 +210,10 @@ inbox = Table(
         postgresql_where=text("state IN ('rejected', 'ignored', 'parked')"),
     ),
 )
-"""Webhooks as they came: ``state`` open → done, or parked (poison), rejected, ignored (each with its reason)."""
+"""Webhooks as they came: ``state`` open → done, or parked (poison), rejected, ignored (each with its reason).
+
+``seq`` is the order of storing over all processes, given by PostgreSQL; on SQLite there is one process, its ids are in
+that order, and ``seq`` stays empty."""
 
 messages = Table(
     "messages",
@@ -275,6 +281,7 @@ outbox = Table(
     Column("error", Text),
     Column("created_at_ms", Id, nullable=False),
     Column("done_at_ms", Id),
+    Column("seq", Id),
     Index(
         "ix_outbox_open",
         "partition",
@@ -290,7 +297,8 @@ outbox = Table(
     ),
     Index("ix_outbox_message_id", "message_id"),
 )
-"""``state`` open → sent, failed (a dead letter) or dropped (``error`` says why). The id is the idempotency key."""
+"""``state`` open → sent, failed (a dead letter) or dropped (``error`` says why). The id is the idempotency key; ``seq``
+as in ``inbox``."""
 
 delivery_attempts = Table(
     "delivery_attempts",
@@ -445,6 +453,28 @@ partition_leases = Table(
     Column("owner", Text, nullable=False),
     Column("lease_until_ms", Id, nullable=False),
 )
+"""Who works which partition: ``owner`` is the id of a process, or empty. A lease lasts as long as its process's
+(``processes``); ``lease_until_ms`` is what revision 0001 wrote, and nothing reads it."""
+
+processes = Table(
+    "processes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("joined", Id, nullable=False, unique=True),
+    Column("node", SmallInteger, nullable=False, unique=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("place", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("started_at_ms", Id, nullable=False),
+    Column("lease_until_ms", Id, nullable=False),
+    Column("knows", Id, nullable=False),
+)
+"""The server processes on a PostgreSQL database, each renewing its lease by the database's clock.
+
+``joined`` counts processes in the order they came, ``knows`` is the highest of them that this one has heard of;
+``node`` goes into its ids; ``place`` names the process among those of its machine; ``state`` is active or leaving."""
 
 notices = Table(
     "notices",
@@ -479,3 +509,18 @@ idempotency_keys = Table(
     Column("created_at_ms", Id, nullable=False),
 )
 """Answers of posts that send or create, kept so that a repeat gets the same answer."""
+
+
+POSTGRESQL_INDEXES = frozenset({"ix_inbox_lane"})
+"""Indexes that only several processes need, which SQLite never has."""
+
+for _statement, _table in (
+    ("CREATE SEQUENCE {table}_seq_seq OWNED BY {table}.seq", inbox),
+    ("ALTER TABLE {table} ALTER COLUMN seq SET DEFAULT nextval('{table}_seq_seq')", inbox),
+    ("CREATE INDEX ix_inbox_lane ON inbox (account_id, lane_key) WHERE state = 'open'", inbox),
+    ("CREATE SEQUENCE {table}_seq_seq OWNED BY {table}.seq", outbox),
+    ("ALTER TABLE {table} ALTER COLUMN seq SET DEFAULT nextval('{table}_seq_seq')", outbox),
+):
+    event.listen(
+        _table, "after_create", DDL(_statement.format(table=_table.name)).execute_if(dialect="postgresql")
+    )

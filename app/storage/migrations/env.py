@@ -8,7 +8,7 @@ from typing import Any
 from alembic import context
 from sqlalchemy import Connection, create_engine
 
-from app.storage.tables import metadata
+from app.storage.tables import POSTGRESQL_INDEXES, metadata
 
 _OURS_ALONE = frozenset({"schema_history"})
 
@@ -16,8 +16,11 @@ _OURS_ALONE = frozenset({"schema_history"})
 def _is_compared(
     _object: object, name: str | None, kind: str, _reflected: bool, _compared_to: object
 ) -> bool:
-    """Whether autogenerate looks at something: not at the table that the migrations keep for themselves."""
-    return not (kind == "table" and name in _OURS_ALONE)
+    """Whether autogenerate looks at something: not at the table that the migrations keep for themselves, nor at what
+    only one of the databases has."""
+    return not (kind == "table" and name in _OURS_ALONE) and not (
+        kind == "index" and name in POSTGRESQL_INDEXES
+    )
 
 
 def _run(connection: Connection) -> None:
