@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ import pytest
 
 from tests import processes
 from tests.missing import skip_for_lack_of
+from tests.redis_process import RedisProcess, redis_command
 from tests.waiting import wait_until
 
 
@@ -129,41 +129,15 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[int]:
     """The port of a private Redis that keeps nothing on disk; skips when there is no server program."""
-    program = shutil.which("redis-server")
-    if program is None:
-        skip_for_lack_of("redis-server", "Debian: apt install redis-server")
-    port = processes.free_port()
-    with tempfile.TemporaryDirectory(prefix="huoji-redis-", ignore_cleanup_errors=True) as folder:
-        log = Path(folder) / "log.txt"
-        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", folder]
-        server = processes.start([*command, "--save", "", "--appendonly", "no"], log, end_signal="KILL")
-        try:
-
-            def answers() -> bool:
-                assert server.poll() is None, f"Redis ended at once: {log.read_text()}"
-                return _redis_command(port, "PING") == b"+PONG"
-
-            wait_until(answers, timeout=15, what="Redis to answer")
-            yield port
-        finally:
-            processes.end(server, signal.SIGTERM, timeout=10)
+    with RedisProcess() as server:
+        yield server.port
 
 
 @pytest.fixture
 def redis_url(redis_server: int) -> str:
     """The URL of an empty Redis."""
-    assert _redis_command(redis_server, "FLUSHALL") == b"+OK"
+    assert redis_command(redis_server, "FLUSHALL") == b"+OK"
     return f"redis://127.0.0.1:{redis_server}/0"
-
-
-def _redis_command(port: int, command: str) -> bytes:
-    """Send one inline command; the first line of the answer, or nothing while the server isn't up."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
-            connection.sendall(f"{command}\r\n".encode())
-            return connection.recv(200).split(b"\r\n")[0]
-    except OSError:
-        return b""
 
 
 def _postgres_programs() -> Path:

@@ -65,6 +65,18 @@ class Metrics:
         self.agents_connected = Gauge(
             "huoji_agent_sockets", "Agents' sockets that are open.", registry=registry
         )
+        self.bus_connected = Gauge(
+            "huoji_bus_connected", "Whether hints reach the other processes through Redis.", registry=registry
+        )
+        self.bus_published = Counter(
+            "huoji_bus_published_total", "Hints sent to other processes.", ["topic"], registry=registry
+        )
+        self.bus_dropped = Counter(
+            "huoji_bus_dropped_total", "Hints that Redis didn't take.", ["topic"], registry=registry
+        )
+        self.bus_heard = Counter(
+            "huoji_bus_heard_total", "Hints heard from other processes.", ["topic"], registry=registry
+        )
         self.logs_dropped = Counter(
             "huoji_logs_dropped_total", "Log lines dropped because the sink was blocked.", registry=registry
         )

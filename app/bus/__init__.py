@@ -1,0 +1,1 @@
+"""Hints between the processes of one installation: "look again", never the thing itself."""
