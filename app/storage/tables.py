@@ -380,6 +380,25 @@ presence = Table(
 )
 """An agent's chosen status, and when a socket of theirs last gave a sign of life (None: no socket)."""
 
+agent_connections = Table(
+    "agent_connections",
+    metadata,
+    Column("agent_id", Id, ForeignKey("users.id"), primary_key=True, autoincrement=False),
+    Column("process", Text, primary_key=True),
+    Column("since_ms", Id, nullable=False),
+)
+"""Which processes hold sockets of which agents. A row is as good as its process's lease: it dies with the process."""
+
+login_tries = Table(
+    "login_tries",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("blocked_until_ms", Id, nullable=False),
+    Column("last_ms", Id, nullable=False),
+)
+"""Wrong passwords by account and by address, for every process alike; ``key`` is a digest of which."""
+
 knowledge_entries = Table(
     "knowledge_entries",
     metadata,
@@ -514,13 +533,12 @@ idempotency_keys = Table(
 POSTGRESQL_INDEXES = frozenset({"ix_inbox_lane"})
 """Indexes that only several processes need, which SQLite never has."""
 
-for _statement, _table in (
-    ("CREATE SEQUENCE {table}_seq_seq OWNED BY {table}.seq", inbox),
-    ("ALTER TABLE {table} ALTER COLUMN seq SET DEFAULT nextval('{table}_seq_seq')", inbox),
-    ("CREATE INDEX ix_inbox_lane ON inbox (account_id, lane_key) WHERE state = 'open'", inbox),
-    ("CREATE SEQUENCE {table}_seq_seq OWNED BY {table}.seq", outbox),
-    ("ALTER TABLE {table} ALTER COLUMN seq SET DEFAULT nextval('{table}_seq_seq')", outbox),
+for _table, _statement in (
+    (inbox, "CREATE SEQUENCE inbox_seq_seq OWNED BY inbox.seq"),
+    (inbox, "ALTER TABLE inbox ALTER COLUMN seq SET DEFAULT nextval('inbox_seq_seq')"),
+    (inbox, "CREATE INDEX ix_inbox_lane ON inbox (account_id, lane_key) WHERE state = 'open'"),
+    (outbox, "CREATE SEQUENCE outbox_seq_seq OWNED BY outbox.seq"),
+    (outbox, "ALTER TABLE outbox ALTER COLUMN seq SET DEFAULT nextval('outbox_seq_seq')"),
+    (processes, "CREATE SEQUENCE processes_joined_seq OWNED BY processes.joined"),
 ):
-    event.listen(
-        _table, "after_create", DDL(_statement.format(table=_table.name)).execute_if(dialect="postgresql")
-    )
+    event.listen(_table, "after_create", DDL(_statement).execute_if(dialect="postgresql"))

@@ -36,6 +36,22 @@ def upgrade() -> None:
         sa.UniqueConstraint("joined", name=op.f("uq_processes_joined")),
         sa.UniqueConstraint("node", name=op.f("uq_processes_node")),
     )
+    op.create_table(
+        "agent_connections",
+        sa.Column("agent_id", _ID, autoincrement=False, nullable=False),
+        sa.Column("process", sa.Text(), nullable=False),
+        sa.Column("since_ms", _ID, nullable=False),
+        sa.ForeignKeyConstraint(["agent_id"], ["users.id"], name=op.f("fk_agent_connections_agent_id")),
+        sa.PrimaryKeyConstraint("agent_id", "process", name=op.f("pk_agent_connections")),
+    )
+    op.create_table(
+        "login_tries",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("blocked_until_ms", _ID, nullable=False),
+        sa.Column("last_ms", _ID, nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_login_tries")),
+    )
     for table in _NUMBERED:
         # Without a default at first, so that no row is rewritten.
         op.add_column(table, sa.Column("seq", _ID, nullable=True))
@@ -43,6 +59,7 @@ def upgrade() -> None:
         for table in _NUMBERED:
             op.execute(f"CREATE SEQUENCE {table}_seq_seq OWNED BY {table}.seq")
             op.execute(f"ALTER TABLE {table} ALTER COLUMN seq SET DEFAULT nextval('{table}_seq_seq')")
+        op.execute("CREATE SEQUENCE processes_joined_seq OWNED BY processes.joined")
         op.execute("CREATE INDEX ix_inbox_lane ON inbox (account_id, lane_key) WHERE state = 'open'")
 
 
@@ -52,4 +69,6 @@ def downgrade() -> None:
         op.execute("DROP INDEX ix_inbox_lane")
     for table in _NUMBERED:
         op.drop_column(table, "seq")
+    op.drop_table("login_tries")
+    op.drop_table("agent_connections")
     op.drop_table("processes")
