@@ -33,6 +33,12 @@ from app.replies.texts import TextBook
 
 __all__ = ["ReplyPolicy"]
 
+# Looked up once: naming a member of an enumeration takes longer than comparing it.
+_SURE, _UNSURE = Band.ANSWER, Band.ASK
+_HUMAN = ConversationState.HUMAN
+_OFF = ShopMode.OFF
+_NEW = pace.Repeat.NEW
+
 _MOST_QUESTIONS = 4
 _MEDIA = frozenset({"image", "voice", "order_card", "product_card"})
 _FRAGMENT = 4
@@ -53,7 +59,7 @@ class ReplyPolicy:
 
         With ``turn.orders`` set the answer is always a decision.
         """
-        if turn.shop.mode is ShopMode.OFF:
+        if turn.shop.mode is _OFF:
             return Decision(
                 kind=DecisionKind.SILENT,
                 memory=turn.memory,
@@ -69,25 +75,26 @@ class ReplyPolicy:
     def _decide(self, situation: Situation) -> Decision:
         turn = situation.turn
         heard = _matches(turn)
-        matches = tuple(fitting(match, turn.snapshot.by_id, turn.conversation.stage) for match in heard)
+        conversation = turn.conversation
+        matches = [fitting(match, turn.snapshot.by_id, conversation.stage) for match in heard]
         _note_attachments(situation)
         sure = [
             (match, entry)
             for match in matches
-            if match.band is Band.ANSWER and (entry := _entry_of(situation, match)) is not None
+            if match.band is _SURE and (entry := _entry_of(situation, match)) is not None
         ]
         fired = safety.fired_rules(situation, [entry.topic for _, entry in sure])
-        severe = [rule for rule in fired if rule.major]
-        if turn.conversation.state is ConversationState.HUMAN:
+        severe = [rule for rule in fired if rule.major] if fired else fired
+        if conversation.state is _HUMAN:
             return _only_suggest(situation, heard, fired)
-        if turn.conversation.bot_paused and not (severe and not situation.held):
+        if conversation.bot_paused and not (severe and not situation.held):
             return _only_suggest(situation, heard, fired)
         kinds = {media.kind_of(utterance) for utterance in turn.utterances}
         # A mark like '[图片]' is the same text every time, but never the same picture.
-        repeat = pace.note_text(situation) if not kinds <= _MEDIA else pace.Repeat.NEW
-        if severe and not (situation.held and repeat is not pace.Repeat.NEW):
+        repeat = pace.note_text(situation) if not kinds <= _MEDIA else _NEW
+        if severe and not (situation.held and repeat is not _NEW):
             decision = finish(situation, self._by_rules(situation, severe, sure), heard)
-            return replace(decision, replies=()) if turn.conversation.bot_paused else decision
+            return replace(decision, replies=()) if conversation.bot_paused else decision
         guarded = self._paced(situation, repeat, matches)
         outcomes = guarded if guarded is not None else self._outcomes(situation, kinds, matches, sure, fired)
         return finish(situation, outcomes, heard)
@@ -107,7 +114,7 @@ class ReplyPolicy:
                     reason="loop_guard",
                 )
             ]
-        if repeat is pace.Repeat.NEW or _picks_something(situation, matches):
+        if repeat is _NEW or _picks_something(situation, matches):
             return None
         if repeat is pace.Repeat.AGAIN or _is_social(situation):
             return [Outcome(kind=OutcomeKind.SILENT, reason="repeat_guard")]
@@ -277,15 +284,18 @@ class ReplyPolicy:
             outcomes = real or outcomes[:1]
         if outcomes and len(outcomes) == len(matches):
             return outcomes
-        unsure = [match for match in matches if not any(match is known for known, _ in sure)]
+        unsure = (
+            [match for match in matches if not any(match is known for known, _ in sure)] if sure else matches
+        )
         if outcomes and not (unsure and outcomes[0].social):
             if any(len(match.text) > _FRAGMENT and unknown.is_weighty(match.text) for match in unsure):
                 # What is left unanswered is no small talk: a colleague reads it, and what is sure goes out with it.
                 situation.why.append("partly_understood")
                 outcomes.append(unknown.to_human(situation))
             return outcomes
-        real_unsure = [match for match in unsure if len(match.text.strip()) > _FRAGMENT or len(unsure) == 1]
-        answered = self._unsure(situation, real_unsure or unsure)
+        if len(unsure) > 1:
+            unsure = [match for match in unsure if len(match.text.strip()) > _FRAGMENT] or unsure
+        answered = self._unsure(situation, unsure)
         if answered is None:
             return outcomes or [unknown.not_understood(situation, social=_is_social(situation))]
         return [answered]
@@ -298,7 +308,7 @@ class ReplyPolicy:
             return stranger
         if (detail := self._asked_detail(situation)) is not None:
             return detail
-        asking = [match for match in matches if match.band is Band.ASK]
+        asking = [match for match in matches if match.band is _UNSURE]
         if asking and not situation.held:
             memory = situation.memory
             if memory.offered:
@@ -322,9 +332,11 @@ class ReplyPolicy:
 
     def _order_matter(self, situation: Situation, asking: Sequence[Match]) -> Outcome | None:
         """Return the handover of a likely matter that ends with a human anyway, or None (E7)."""
-        match = max(asking, key=lambda one: one.confidence)
+        match = max(asking, key=lambda one: one.confidence) if len(asking) > 1 else asking[0]
+        if match.confidence < unknown.HANDED_OVER_AT:
+            return None
         entry = _entry_of(situation, match)
-        if match.confidence < unknown.HANDED_OVER_AT or entry is None or not self._plans.of(entry).escalates:
+        if entry is None or not self._plans.of(entry).escalates:
             return None
         return unknown.unsure_to_human(situation, entry, match)
 

@@ -9,7 +9,7 @@ from app.domain.conversations import Priority
 from app.domain.knowledge import CaseSpec, Entry
 from app.domain.matching import Match
 from app.domain.shops import ShopMode
-from app.domain.turns import Decision, DecisionKind, Escalation, Reply, Suggestion
+from app.domain.turns import Applied, Decision, DecisionKind, Escalation, Reply, Suggestion
 from app.replies import pace
 from app.replies.handlers.opening import off_duty, welcome
 from app.replies.outcome import Outcome, OutcomeKind, Saying
@@ -23,6 +23,10 @@ __all__ = ["finish"]
 
 MAX_LENGTH = 300
 """Longest message in characters; more goes into a second one. Source: the domain rules, section 13."""
+
+# Looked up once: naming a member of an enumeration takes longer than comparing it.
+_ANSWER, _ASK, _ESCALATE = OutcomeKind.ANSWER, OutcomeKind.ASK, OutcomeKind.ESCALATE
+_AUTO = ShopMode.AUTO
 
 _MOST_SAYINGS = 4
 _KEPT_ANSWERS = 5
@@ -43,11 +47,8 @@ def finish(situation: Situation, outcomes: Sequence[Outcome], matches: Sequence[
         OrdersWanted: it ends with a human and the orders haven't been looked up.
     """
     checked = [_guarded(situation, outcome) for outcome in outcomes]
-    escalations = [outcome for outcome in checked if outcome.kind is OutcomeKind.ESCALATE]
-    if escalations:
-        draft = _handover(situation, checked, escalations)
-    else:
-        draft = _Draft(_sayings(checked), case=next((o.case for o in checked if o.case is not None), None))
+    escalations = [outcome for outcome in checked if outcome.kind is _ESCALATE]
+    draft = _handover(situation, checked, escalations) if escalations else _said(checked)
     suggestions: tuple[Suggestion, ...] = ()
     if draft.escalation is not None:
         suggestions = suggest(situation, matches, _suggested_entries(situation, checked))
@@ -71,6 +72,16 @@ def _guarded(situation: Situation, outcome: Outcome) -> Outcome:
                 reason="guard",
             )
     return outcome
+
+
+def _said(outcomes: Sequence[Outcome]) -> _Draft:
+    """Return what outcomes say when none of them needs a human."""
+    draft = _Draft(_sayings(outcomes))
+    for outcome in outcomes:
+        if outcome.case is not None:
+            draft.case = outcome.case
+            break
+    return draft
 
 
 def _sayings(outcomes: Sequence[Outcome]) -> list[Saying]:
@@ -164,11 +175,11 @@ def _replies(situation: Situation, draft: _Draft, outcomes: Sequence[Outcome]) -
         return ()
     if not situation.memory.welcomed and not _only_courtesy(outcomes):
         situation.remember(welcomed=True)
-        greets = all(outcome.topic in GREETING_TOPICS for outcome in outcomes)
-        if not draft.plain and (opening := welcome(situation, greets=greets)) is not None:
+        if not draft.plain and (opening := welcome(situation, greets=_only_greets(outcomes))) is not None:
             sayings.insert(0, opening)
-    if len(sayings) == 1 and len(sayings[0].text) <= MAX_LENGTH:
-        return (Reply(text=sayings[0].text, node=sayings[0].node),)
+    first = sayings[0]
+    if len(sayings) == 1 and len(first.text) <= MAX_LENGTH:
+        return (Reply(text=first.text, node=first.node),)
     messages: list[Reply] = []
     for saying in sayings:
         joint = f"{messages[-1].text}\n{saying.text}" if messages else ""
@@ -181,10 +192,14 @@ def _replies(situation: Situation, draft: _Draft, outcomes: Sequence[Outcome]) -
 
 def _only_courtesy(outcomes: Sequence[Outcome]) -> bool:
     """Whether a turn only returns thanks, a farewell or an 'ok': a welcome before that comes too late."""
-    return all(
-        outcome.social and outcome.topic not in GREETING_TOPICS and outcome.reason != "greeted"
-        for outcome in outcomes
-    )
+    for outcome in outcomes:
+        if not outcome.social or outcome.topic in GREETING_TOPICS or outcome.reason == "greeted":
+            return False
+    return True
+
+
+def _only_greets(outcomes: Sequence[Outcome]) -> bool:
+    return all(outcome.topic in GREETING_TOPICS for outcome in outcomes)
 
 
 def _parts(text: str) -> list[str]:
@@ -205,8 +220,9 @@ def _kind(draft: _Draft, outcomes: Sequence[Outcome], replies: tuple[Reply, ...]
         return DecisionKind.ESCALATE
     if not replies:
         return DecisionKind.SILENT
-    if any(outcome.kind is OutcomeKind.ASK for outcome in outcomes):
-        return DecisionKind.ASK
+    for outcome in outcomes:
+        if outcome.kind is _ASK:
+            return DecisionKind.ASK
     return DecisionKind.ANSWER
 
 
@@ -220,15 +236,21 @@ def _decision(
     suggestions: tuple[Suggestion, ...],
 ) -> Decision:
     why = situation.why
+    applied: list[Applied] = []
+    topics: list[str] = []
     for outcome in outcomes:
         if outcome.rule is not None:
             why.append(outcome.rule.id)
         elif outcome.reason:
             why.append(outcome.reason)
+        if outcome.applied is not None:
+            applied.append(outcome.applied)
+        if outcome.topic is not None:
+            topics.append(outcome.topic)
     _remember_outcomes(situation, outcomes)
     mode = situation.shop.mode
     escalation = draft.escalation
-    if mode is not ShopMode.AUTO:
+    if mode is not _AUTO:
         why.append(mode.value)
         if mode is ShopMode.SUPERVISED and kind is not DecisionKind.SILENT:
             kind = (
@@ -242,16 +264,12 @@ def _decision(
         replies = ()
     elif replies:
         pace.note_automatic(situation)
-    applied = tuple(outcome.applied for outcome in outcomes if outcome.applied is not None)
-    topics = tuple(outcome.topic for outcome in outcomes if outcome.topic is not None)
-    order = (
-        situation.known_order(topics[-1] if topics else None) if situation.turn.orders is not None else None
-    )
+    order = situation.known_order(topics[-1] if topics else None)
     return Decision(
         kind=kind,
         memory=situation.memory_after(),
         replies=replies,
-        applied=applied,
+        applied=tuple(applied),
         matches=tuple(matches),
         escalation=escalation,
         case=draft.case,
@@ -295,9 +313,9 @@ def _remember_outcomes(situation: Situation, outcomes: Sequence[Outcome]) -> Non
     topic: str | None = None
     settled = False
     for outcome in outcomes:
-        if outcome.kind is OutcomeKind.ESCALATE:
+        if outcome.kind is _ESCALATE:
             settled = True
-        elif outcome.kind is OutcomeKind.ANSWER and outcome.applied is not None and not outcome.social:
+        elif outcome.kind is _ANSWER and outcome.applied is not None and not outcome.social:
             settled = True
             topic = outcome.topic
             answered = (*answered, (outcome.applied.entry_id, situation.now_ms))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from app.core.values import value
 from app.domain.knowledge import CaseSpec
 from app.domain.turns import Applied
 from app.replies.rules import Rule
@@ -31,7 +31,7 @@ class OutcomeKind(StrEnum):
     SILENT = "silent"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Saying:
     """A piece of text: filled in, as its template was written, and what it came from."""
 
@@ -42,7 +42,7 @@ class Saying:
     """Only says that a colleague comes; wrong when nobody is on duty."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """One question's result. ``group`` is set only where an entry or a rule names one; else the stage decides."""
 

@@ -29,6 +29,9 @@ class Repeat(StrEnum):
     THIRD = "third"
 
 
+_NEW = Repeat.NEW
+
+
 def note_text(situation: Situation) -> Repeat:
     """Remember this turn's text and return whether it came before: again within the window, or for the third time."""
     # The text as written: normalising would make one of two order numbers.
@@ -47,7 +50,7 @@ def note_text(situation: Situation) -> Repeat:
         others = tuple(seen for seen in others if seen is not before)
     situation.remember(recent=(*others[-(_KEPT - 1) :], RecentText(key, now, times)))
     if before is None or not situation.shop.repeat_guard:
-        return Repeat.NEW
+        return _NEW
     if times >= 3:
         return Repeat.THIRD
     return Repeat.AGAIN if now - before.at_ms <= REPEAT_WINDOW_MS else Repeat.NEW
@@ -55,8 +58,8 @@ def note_text(situation: Situation) -> Repeat:
 
 def is_looping(situation: Situation) -> bool:
     """Whether the bot has taken as many automatic turns in the last minute as the shop allows; 0 allows any number."""
-    limit = min(situation.shop.loop_guard, _MOST_TURNS)
     sent = situation.memory.automatic_ms
+    limit = min(situation.shop.loop_guard, _MOST_TURNS) if sent else 0
     if limit <= 0 or len(sent) < limit:
         return False
     since = situation.now_ms - _MINUTE_MS

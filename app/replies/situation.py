@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from app.domain.conversations import ConversationState, Memory
@@ -21,6 +22,11 @@ from app.replies.templates import MissingFact, TemplateSet
 from app.replies.texts import TextBook
 
 __all__ = ["Situation"]
+
+
+# Looked up once: naming a member of an enumeration takes longer than comparing it.
+_TEXT = ContentType.TEXT
+_QUEUED = ConversationState.QUEUED
 
 
 class Situation:
@@ -55,14 +61,10 @@ class Situation:
         self.shop: ShopPolicy = turn.shop
         self.memory: Memory = turn.memory
         self.now_ms: int = turn.now_ms
-        self.held = turn.has_open_escalation or turn.conversation.state is ConversationState.QUEUED
+        self.held = turn.has_open_escalation or turn.conversation.state is _QUEUED
         """Already waiting for a human: no second escalation."""
-        spoken = [
-            utterance.content.text
-            for utterance in turn.utterances
-            if utterance.content.type is ContentType.TEXT and utterance.content.text
-        ]
-        self.text = spoken[0] if len(spoken) == 1 else "\n".join(spoken)
+        spoken = [utterance.content.text for utterance in turn.utterances if utterance.content.type is _TEXT]
+        self.text = spoken[0] if len(spoken) == 1 else "\n".join(filter(None, spoken))
         self.language = _language(turn)
         self.why: list[str] = []
         self.logs: list[str] = []
@@ -91,7 +93,11 @@ class Situation:
 
     def memory_after(self) -> Memory:
         """Return the memory with all that was noted."""
-        return replace(self.memory, **self._changes) if self._changes else self.memory
+        if not self._changes:
+            return self.memory
+        # What ``dataclasses.replace`` does, without looking the fields up again.
+        kept = dict(zip(_MEMORY_FIELDS, _read_memory(self.memory), strict=True))
+        return Memory(**(kept | self._changes))
 
     # Texts -------------------------------------------------------------------------------------------------
 
@@ -287,6 +293,10 @@ class Situation:
             return picked.order
         # Several, and none named: the newest stands for the stage.
         return picked.options[0] if picked.problem is OrderProblem.SEVERAL and picked.options else None
+
+
+_MEMORY_FIELDS = tuple(field.name for field in fields(Memory))
+_read_memory = attrgetter(*_MEMORY_FIELDS)
 
 
 class _Layered(Mapping[str, Any]):

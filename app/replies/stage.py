@@ -5,6 +5,8 @@ Source: the domain rules, section 2 (routing) and section 3 (stage machine).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from app.domain.orders import SHIPPED_STATUSES, Order, OrderStatus
 from app.replies.topics import AFTERSALE_PREFIXES, COMPLAINT_TOPICS, stage_after
 
@@ -34,7 +36,7 @@ def group_by_stage(order: Order | None, topic: str | None, now_ms: int) -> str:
     return "presale"
 
 
-def stage_label(before: str, topics: tuple[str, ...], order: Order | None) -> str:
+def stage_label(before: str, topics: Sequence[str], order: Order | None) -> str:
     """Return the stage after a turn: what its topics lead to, corrected by the order, else the stage before.
 
     Going from ``welcome`` needs no topic: after the first answered turn the conversation is a dialogue.

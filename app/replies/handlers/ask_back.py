@@ -31,31 +31,34 @@ def ask_back(situation: Situation, matches: Sequence[Match]) -> Outcome | None:
 
     Only what is likely enough is offered: a list of things the buyer didn't mean is worse than an open question.
     """
+    by_id = situation.turn.snapshot.by_id
+    ids: list[str] = []
     offered: list[Entry] = []
     for match in matches:
         best = match.best
         if best is None or best.score < LEAST_OFFERED:
             continue
+        least = max(_LEAST_SCORE, _LEAST_SHARE * best.score)
         for candidate in match.ranked:
-            if candidate.score < max(_LEAST_SCORE, _LEAST_SHARE * best.score):
+            if candidate.score < least or candidate.entry_id in ids:
                 continue
-            entry = situation.turn.snapshot.by_id.get(candidate.entry_id)
-            if entry is None or entry in offered or not _may_be_offered(situation, entry):
-                continue
-            offered.append(entry)
-    offered = offered[:_MOST]
+            entry = by_id.get(candidate.entry_id)
+            if entry is not None and _may_be_offered(situation, entry):
+                ids.append(entry.id)
+                offered.append(entry)
     if not offered:
         return None
-    situation.remember(offered=tuple(entry.id for entry in offered), order_choices=(), asked_entry=None)
+    del offered[_MOST:]
+    situation.remember(offered=tuple(ids[:_MOST]), order_choices=(), asked_entry=None)
     if len(offered) == 1:
         title = _title(situation, offered[0])
         saying = situation.say("ask_back_one", extra={"choice": {"title": title}})
     else:
         lead = situation.say("ask_back")
-        lines = "\n".join(
-            f"{position}. {_title(situation, entry)}" for position, entry in enumerate(offered, start=1)
-        )
-        saying = Saying(f"{lead.text}\n{lines}", lead.source, lead.node)
+        text = lead.text
+        for position, entry in enumerate(offered, start=1):
+            text += f"\n{position}. {_title(situation, entry)}"
+        saying = Saying(text, lead.source, lead.node)
     return Outcome(kind=OutcomeKind.ASK, sayings=(saying,), reason="ask_back")
 
 
@@ -69,12 +72,9 @@ def _may_be_offered(situation: Situation, entry: Entry) -> bool:
 
 def _title(situation: Situation, entry: Entry) -> str:
     localised = entry.texts.get(situation.language)
+    title = localised.question if localised is not None else entry.question
     # Buyers are addressed with 您, also in the questions put into their mouth.
-    return (
-        (localised.question if localised is not None else entry.question)
-        .replace("你们", "店铺")
-        .replace("你", "您")
-    )
+    return title.replace("你们", "店铺").replace("你", "您") if "你" in title else title
 
 
 def picked_entry(situation: Situation, matches: Sequence[Match]) -> Entry | None:

@@ -17,6 +17,7 @@ from app.replies.templates import MissingFact
 
 __all__ = ["answer_media", "kind_of"]
 
+_TEXT = ContentType.TEXT
 _LONGEST_MARK = 24
 _LONGEST_EMOJI = 2_000
 """A wall of emoji is still nothing but emoji; beyond this nobody looks."""
@@ -25,7 +26,7 @@ _LONGEST_EMOJI = 2_000
 def kind_of(utterance: Utterance) -> str:
     """Return what a message is to the bot: ``text``, ``emoji``, ``image``, ``voice`` (also unknown), or a card."""
     content = utterance.content
-    if content.type is ContentType.TEXT:
+    if content.type is _TEXT:
         text = content.text
         if _is_word(text[:1]):
             return "text"
