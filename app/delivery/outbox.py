@@ -63,7 +63,7 @@ def outbox_row(item: OutboxItem) -> dict[str, Any]:
         "account_id": item.account_id,
         "partition": item.partition,
         "message_id": item.message_id,
-        "author": item.author.value,
+        "author": str(item.author),
         "supersedable": item.supersedable,
         "payload": orjson.dumps(payload).decode(),
         "state": "open",

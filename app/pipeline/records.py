@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 import orjson
 from sqlalchemy import Connection, select
 
+from app.core.values import changed
 from app.domain.conversations import Conversation, ConversationState, Memory, Priority, RecentText
 from app.storage.tables import conversations
 
@@ -16,6 +18,7 @@ __all__ = ["ConversationRecord", "load_record", "memory_from_json", "memory_to_j
 
 _MEMORY_DEFAULTS = tuple((field.name, field.default) for field in fields(Memory))
 _MEMORY_FIELDS = frozenset(name for name, _ in _MEMORY_DEFAULTS)
+_MEMORY_VALUES = attrgetter(*(name for name, _ in _MEMORY_DEFAULTS))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,13 +50,15 @@ class ConversationRecord:
 
     def with_conversation(self, **changes: Any) -> ConversationRecord:
         """Return a copy with fields of the conversation changed."""
-        return replace(self, conversation=replace(self.conversation, **changes))
+        return changed(self, conversation=changed(self.conversation, **changes))
 
 
 def memory_to_json(memory: Memory) -> str:
     """Write a memory as JSON text; what has its default is left out."""
     values = {
-        name: value for name, default in _MEMORY_DEFAULTS if (value := getattr(memory, name)) != default
+        name: value
+        for (name, default), value in zip(_MEMORY_DEFAULTS, _MEMORY_VALUES(memory), strict=True)
+        if value != default
     }
     return orjson.dumps(values).decode()
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
 
 from app.core.clock import Clock
 from app.core.ids import Ids
+from app.core.values import changed
 from app.desk.escalations import raise_escalation
 from app.desk.events import append_events, conversation_event, message_created_event, suggestions_event
 from app.desk.packets import escalation_row
@@ -132,10 +132,12 @@ class TurnWriter:
         commit.conversation = conversation_values(record, last_message=last, now_ms=commit.now_ms)
 
     async def commit(self, commit: TurnCommit, record: ConversationRecord) -> ConversationRecord:
-        """Store a commit; return the record as it is stored now."""
+        """Store a commit; return the record, which was made for it, as it is stored now."""
         await self._database.writer.submit(self._operation, commit)
         self._on_committed(commit)
-        return replace(record, stored_version=record.conversation.version, buyer_changed=False)
+        record.stored_version = record.conversation.version
+        record.buyer_changed = False
+        return record
 
     def _add_replies(
         self,
@@ -244,4 +246,4 @@ def _after(
         changes["state"] = ConversationState.QUEUED
         changes["version"] = conversation.version + 1
         waiting_since_ms = items[0].received_at_ms if items else now_ms
-    return replace(record, conversation=replace(conversation, **changes), waiting_since_ms=waiting_since_ms)
+    return changed(record, conversation=changed(conversation, **changes), waiting_since_ms=waiting_since_ms)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
 import structlog
@@ -12,6 +11,7 @@ from app.core.clock import Clock
 from app.core.errors import UnavailableError
 from app.core.ids import Ids
 from app.core.metrics import Metrics
+from app.core.values import changed
 from app.domain.conversations import Conversation, ConversationState, Memory, Priority
 from app.domain.delivery import Account
 from app.domain.knowledge import Snapshot
@@ -202,7 +202,7 @@ class TurnProcessor:
         decision = self._policy.decide(turn)
         micros = int((self._clock.monotonic() - started) * 1e6)
         if isinstance(decision, NeedOrders):
-            turn = replace(turn, orders=await self._look_up(record, decision))
+            turn = changed(turn, orders=await self._look_up(record, decision))
             started = self._clock.monotonic()
             decision = self._policy.decide(turn)
             micros += int((self._clock.monotonic() - started) * 1e6)
@@ -299,7 +299,7 @@ class TurnProcessor:
                 named["buyer_tier"] = buyer.tier
         if not changes and not named:
             return record
-        return replace(record.with_conversation(**changes, **named), buyer_changed=bool(named))
+        return changed(record.with_conversation(**changes, **named), buyer_changed=bool(named))
 
     async def _orders_for_packet(
         self, record: ConversationRecord, turn: Turn, decision: Decision

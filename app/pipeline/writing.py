@@ -28,6 +28,9 @@ __all__ = [
 
 Row = dict[str, Any]
 
+# Read once: an enum's ``value`` costs a function call each time.
+_IN, _OUT, _BUYER = Direction.IN.value, Direction.OUT.value, Author.BUYER.value
+
 
 def buyer_key(account_id: str, external_id: str) -> int:
     """Return our id of a buyer: a digest of the platform's key, so that it needs no look-up."""
@@ -59,8 +62,8 @@ def inbound_message(item: InboxItem, record: ConversationRecord, *, message_id: 
         "id": message_id,
         "conversation_id": record.conversation.id,
         "session": record.memory.session,
-        "direction": Direction.IN.value,
-        "author": Author.BUYER.value,
+        "direction": _IN,
+        "author": _BUYER,
         "author_id": None,
         "external_id": event.message_id,
         "content": dumps(content.to_wire()),
@@ -90,8 +93,8 @@ def outbound_message(
         "id": ids.next(),
         "conversation_id": record.conversation.id,
         "session": record.memory.session,
-        "direction": Direction.OUT.value,
-        "author": author.value,
+        "direction": _OUT,
+        "author": str(author),
         "author_id": None,
         "external_id": external_id,
         "content": dumps(content.to_wire()),
@@ -142,12 +145,12 @@ def conversation_values(
     conversation = record.conversation
     values: Row = {
         "id": conversation.id,
-        "state": conversation.state.value,
+        "state": str(conversation.state),
         "stage": conversation.stage,
         "version": conversation.version,
         "group_id": conversation.group_id,
         "agent_id": conversation.agent_id,
-        "priority": conversation.priority.value,
+        "priority": str(conversation.priority),
         "memory": memory_to_json(conversation.memory),
         "last_message": None if last_message is None else message_json(last_message),
         "last_message_at_ms": conversation.last_message_at_ms,
@@ -191,7 +194,7 @@ def _match_wire(match: Match) -> Row:
     return {
         "text": match.text,
         "confidence": round(match.confidence, 4),
-        "band": match.band.value,
+        "band": str(match.band),
         "ranked": [
             {"entry_id": one.entry_id, "score": round(one.score, 4), "variant": one.variant}
             for one in match.ranked
@@ -240,13 +243,13 @@ def decision_row(
     return {
         "id": ids.next(),
         "conversation_id": record.conversation.id,
-        "kind": decision.kind.value,
+        "kind": str(decision.kind),
         "knowledge_version": knowledge_version,
         "entry_id": decision.applied[0].entry_id
         if decision.applied
         else (best.ranked[0].entry_id if best and best.ranked else None),
         "confidence": best.confidence if best is not None else None,
-        "band": best.band.value if best is not None else None,
+        "band": str(best.band) if best is not None else None,
         "rule": decision.escalation.rule if decision.escalation is not None else None,
         "detail": dumps(detail),
         "micros": micros,
