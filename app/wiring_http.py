@@ -25,6 +25,7 @@ from app.desk.sending import SendService
 from app.knowledge.service import KnowledgeService
 from app.replies.guard import check_agent_text
 from app.shops.service import ShopService
+from app.storage.time import shared_time
 
 if TYPE_CHECKING:
     from app.sandbox.market import Market
@@ -52,7 +53,11 @@ class HttpSide:
         app = self._application
         passwords = Passwords()
         sessions = SessionService(
-            app.database, clock=app.clock, ids=app.ids, passwords=passwords, limits=LoginLimits(app.clock)
+            app.database,
+            clock=app.clock,
+            ids=app.ids,
+            passwords=passwords,
+            limits=LoginLimits(app.database, now_of=shared_time(app.clock)),
         )
         conversations = ConversationService(app.desk, policy_of=app.directory.shop)
         escalations = EscalationService(app.desk)

@@ -36,7 +36,7 @@ class ApiWorld:
             clock=desk.clock,
             ids=desk.ids,
             passwords=desk.passwords,
-            limits=LoginLimits(desk.clock),
+            limits=LoginLimits(desk.database, now_of=desk.now_of),
         )
         self.tokens = TokenService(desk.database, clock=desk.clock, ids=desk.ids)
         self.replayed: list[int] = []

@@ -118,6 +118,10 @@ class DeskWorld:
         await self.hub.stop()
         await self.database.close()
 
+    def now_of(self, _connection: Connection) -> int:
+        """The time that leases and limits go by: the fake clock's, on every database."""
+        return self.clock.now_ms()
+
     def policy_of(self, shop_id: str) -> ShopPolicy:
         """Every shop has the same settings."""
         return self.policy

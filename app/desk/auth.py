@@ -94,7 +94,7 @@ class SessionService:
         """
         check_password_length(password)
         account = name[:256]
-        self._limits.begin(account, address)
+        await self._limits.begin(account, address)
 
         def find(connection: Connection) -> tuple[User, str | None] | None:
             row = connection.execute(select(users).where(users.c.name == account)).mappings().one_or_none()
@@ -104,13 +104,13 @@ class SessionService:
         is_right = await self._passwords.verify(found[1] if found else None, password)
         if found is None or not is_right or found[0].is_disabled:
             raise UnauthenticatedError("wrong name or password", code="credentials_wrong")
-        self._limits.succeeded(account, address)
         user = found[0]
         token = self._ids.token()
         now = self._clock.now_ms()
         expires = now + SESSION_SECONDS * 1000
 
         def store(connection: Connection) -> None:
+            self._limits.succeeded(connection, account, address)
             connection.execute(delete(sessions).where(sessions.c.expires_at_ms < now))
             connection.execute(
                 insert(sessions),

@@ -18,6 +18,7 @@ from app.desk.login_limits import LoginLimits
 from app.desk.passwords import Passwords
 from app.storage.database import Database
 from app.storage.schema import HEAD
+from app.storage.time import shared_time
 from tests.unit.cli.conftest import Huoji
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -157,9 +158,8 @@ def test_a_token_is_shown_once_and_stored_hashed(huoji: Huoji):
         try:
             clock, ids = SystemClock(), SystemIds(SystemClock())
             passwords = Passwords()
-            sessions = SessionService(
-                database, clock=clock, ids=ids, passwords=passwords, limits=LoginLimits(clock)
-            )
+            limits = LoginLimits(database, now_of=shared_time(clock))
+            sessions = SessionService(database, clock=clock, ids=ids, passwords=passwords, limits=limits)
             return (await sessions.resolve(token)).name
         finally:
             await database.close()

@@ -12,7 +12,6 @@ from app.desk.passwords import MAX_PASSWORD_BYTES, Passwords
 from app.desk.people import User, UserService, group_ids
 from app.desk.permissions import PERMISSIONS, Permission, Role
 from tests.desk_world import CHEAP, DeskWorld
-from tests.fakes import FakeClock
 
 PASSWORD = "correct horse battery"
 
@@ -94,7 +93,7 @@ async def test_signing_out_tells_whoever_keeps_sockets_of_the_session(lite: Desk
         clock=lite.clock,
         ids=lite.ids,
         passwords=lite.passwords,
-        limits=LoginLimits(lite.clock),
+        limits=LoginLimits(lite.database, now_of=lite.now_of),
     )
     ended: list[str] = []
     sessions.on_revoked(ended.append)
@@ -114,7 +113,7 @@ async def test_a_scripts_token_has_a_role_and_no_person(lite: DeskWorld) -> None
         clock=lite.clock,
         ids=lite.ids,
         passwords=lite.passwords,
-        limits=LoginLimits(lite.clock),
+        limits=LoginLimits(lite.database, now_of=lite.now_of),
     )
     token = await TokenService(lite.database, clock=lite.clock, ids=lite.ids).create(
         "nightly", role="supervisor"
@@ -133,14 +132,3 @@ async def test_a_password_is_never_stored_and_another_hash_matches_nothing() -> 
     assert not await passwords.verify(hashed, PASSWORD + "x")
     assert not await passwords.verify(None, PASSWORD)
     assert not await passwords.verify("garbage", PASSWORD)
-
-
-def test_limits_forget_after_an_hour_and_stay_bounded(clock: FakeClock) -> None:
-    limits = LoginLimits(clock)
-    for number in range(11_000):
-        limits.begin(f"account-{number}", f"10.0.{number // 250}.{number % 250}")
-    for _ in range(4):
-        limits.begin("lin", "a")
-    clock.advance(3601)
-    for _ in range(5):
-        limits.begin("lin", "a")
