@@ -8,13 +8,14 @@ expects, only after the commit. Source for the choice: the performance notes, "B
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
 import orjson
 import structlog
 
+from app.api.deadlines import Deadlines
 from app.channels.base import Ack
 from app.core.clock import Clock, rfc3339
 from app.core.errors import HuojiError, NotFoundError, SignatureError
@@ -67,7 +68,9 @@ class WebhookEdge:
         self._metrics = metrics
         self._max_body = max_body
         self._body_seconds = body_seconds
+        self._deadlines = Deadlines(body_seconds)
         self._counted: dict[tuple[str, str], Any] = {}
+        self._answers: dict[str, tuple[Ack, Message, Message]] = {}
         self.stopping = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,10 +90,9 @@ class WebhookEdge:
                     send, 503, "stopping", "this server is stopping; send it again", retry_after=1
                 )
                 return
-            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            headers = _headers(scope["headers"])
             body = await self._body(headers, receive)
-            delivery = RawDelivery(headers, body)
-            adapter, new = await self._inbox.accept(channel, account_id, delivery)
+            adapter, new = await self._inbox.accept(channel, account_id, RawDelivery(headers, body))
         except _DisconnectedError:
             return
         except _BodyTooLargeError:
@@ -106,8 +108,7 @@ class WebhookEdge:
             self._count(channel, error.code)
             await self._problem(send, error)
             return
-        ack = adapter.ack()
-        await _answer(send, ack)
+        await self._acknowledge(send, channel, adapter.ack())
         self._count(channel, "accepted" if new else "duplicate")
         self._metrics.ack_seconds.observe(self._clock.monotonic() - started)
 
@@ -117,33 +118,22 @@ class WebhookEdge:
         length = headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length) > self._max_body:
             raise _BodyTooLargeError
-        # What asyncio.timeout does, at a third of its cost: this runs for every message.
         task = asyncio.current_task()
         assert task is not None
-        late = False
-
-        def expire() -> None:
-            nonlocal late
-            late = True
-            task.cancel()
-
-        timer = asyncio.get_running_loop().call_later(self._body_seconds, expire)
+        self._deadlines.start(task)
         try:
-            return await self._all(receive)
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _DisconnectedError
+            body: bytes = message.get("body", b"")
+            if message.get("more_body"):
+                body = await self._rest(body, receive)
         except asyncio.CancelledError:
-            if late and task.uncancel() <= 0:
+            if self._deadlines.finish(task) and task.uncancel() <= 0:
                 raise TimeoutError from None
             raise
         finally:
-            timer.cancel()
-
-    async def _all(self, receive: Receive) -> bytes:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _DisconnectedError
-        body: bytes = message.get("body", b"")
-        if message.get("more_body"):
-            return await self._rest(body, receive)
+            self._deadlines.finish(task)
         if len(body) > self._max_body:
             raise _BodyTooLargeError
         return body
@@ -165,11 +155,12 @@ class WebhookEdge:
 
     async def _not_a_post(self, scope: Scope, channel: str, account_id: str, send: Send) -> None:
         if scope["method"] == "GET":
-            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-            delivery = RawDelivery(headers, b"", scope["query_string"].decode("latin-1"))
+            query = scope["query_string"].decode("latin-1")
+            delivery = RawDelivery(_headers(scope["headers"]), b"", query)
             ack = self._inbox.handshake(channel, account_id, delivery)
             if ack is not None:
-                await _answer(send, ack)
+                for message in _messages(ack.status, _lines(ack), ack.body):
+                    await send(message)
                 return
         text = "webhooks are sent with POST"
         await self._refuse(send, 405, "method_not_allowed", text, headers=[(b"allow", b"POST")])
@@ -212,7 +203,16 @@ class WebhookEdge:
             lines.append((b"retry-after", str(max(1, round(retry_after))).encode()))
         if close:
             lines.append((b"connection", b"close"))
-        await _send(send, status, lines, body)
+        for message in _messages(status, lines, body):
+            await send(message)
+
+    async def _acknowledge(self, send: Send, channel: str, ack: Ack) -> None:
+        # A channel's ack is nearly always the very same object; what was made of it is kept. Servers only read it.
+        kept = self._answers.get(channel)
+        if kept is None or kept[0] is not ack:
+            kept = self._answers[channel] = (ack, *_messages(ack.status, _lines(ack), ack.body))
+        await send(kept[1])
+        await send(kept[2])
 
     def _count(self, channel: str, outcome: str) -> None:
         counter = self._counted.get((channel, outcome))
@@ -230,19 +230,23 @@ class _UnsupportedEncodingError(HuojiError):
 
 
 def _target(path: str) -> tuple[str, str | None]:
-    parts = path[len(WEBHOOK_PREFIX) :].split("/")
-    if len(parts) != 2 or not parts[1]:
-        return parts[0][:40], None
-    return parts[0], unquote(parts[1])
+    channel, _, account_id = path[len(WEBHOOK_PREFIX) :].partition("/")
+    if not account_id or "/" in account_id:
+        return channel[:40], None
+    return channel, unquote(account_id) if "%" in account_id else account_id
 
 
-async def _answer(send: Send, ack: Ack) -> None:
-    lines = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in ack.headers.items()]
-    await _send(send, ack.status, lines, ack.body)
+def _headers(lines: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in lines}
 
 
-async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    headers.append((b"content-length", str(len(body)).encode()))
-    headers.append((b"x-content-type-options", b"nosniff"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def _lines(ack: Ack) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in ack.headers.items()]
+
+
+def _messages(status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> tuple[Message, Message]:
+    lines = [*headers, (b"content-length", str(len(body)).encode()), (b"x-content-type-options", b"nosniff")]
+    return (
+        {"type": "http.response.start", "status": status, "headers": lines},
+        {"type": "http.response.body", "body": body},
+    )

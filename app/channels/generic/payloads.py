@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -28,6 +29,7 @@ MAX_ID = 512
 """Characters of an id; the longest marketplace id known has fewer than 100."""
 
 _MAX_URL = 4096
+_KEPT_INSTANT = 64
 
 # How often each quoted key stands in a normal message ("text" also as the value of a content's type). An object that
 # is given twice shows by the keys inside it.
@@ -313,6 +315,12 @@ def _instant(value: Any) -> int | None:
     if type(value) is not str:
         return None
     try:
-        return from_rfc3339(value)
+        return _read_instant(value) if len(value) <= _KEPT_INSTANT else from_rfc3339(value)
     except (ValueError, OverflowError):
         return None
+
+
+@lru_cache(maxsize=64)
+def _read_instant(text: str) -> int:
+    # Many messages of one busy second say the same.
+    return from_rfc3339(text)
