@@ -19,6 +19,8 @@ __all__ = ["BITS", "BitRows", "bytes_needed"]
 
 BITS: Final = 8
 """Bits of a byte of a row."""
+_SPREAD: Final = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32)
+"""The bits of each byte as numbers; shape (256, 8)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,9 @@ class BitRows:
     columns: list[range]
     """The bytes of each entry."""
     inverse_norms: NDArray[np.float32]
-    """One over the norm of the phrasing that a bit stands for, 0 where it stands for none; shape (bytes, 8)."""
+    """One over the norm of the phrasing that a bit stands for, 1 for an entry's first bit, 0 where it stands for
+    nothing; shape (bytes, 8).
+    """
 
     @classmethod
     def of(
@@ -66,35 +70,40 @@ class BitRows:
         rows[tokens, starts[place[documents]]] |= np.uint8(128)
         norms = np.zeros(int(starts[-1]) * BITS, dtype=np.float32)
         norms[bit_of] = inverse_norms
+        norms[starts[:-1] * BITS] = 1
         columns = [range(low, high) for low, high in pairwise(starts.tolist())]
         return cls(rows, columns, norms.reshape(-1, BITS))
 
     def weigh(
-        self, numbers: NDArray[np.intp], places: list[int], weights: NDArray[np.float32]
-    ) -> tuple[list[int], list[float], list[float], list[float]]:
-        """Sum weights of a text's tokens over some entries' bits.
+        self, numbers: NDArray[np.intp], places: list[int], squares: NDArray[np.float32], concepts: int
+    ) -> tuple[list[int], list[float], list[float] | None]:
+        """Sum the squared weights of a text's tokens over some entries' bits.
 
         Args:
-            numbers: the text's tokens.
+            numbers: the text's tokens, concepts last.
             places: the entries.
-            weights: the square of each token's weight, and the same again for concepts only, 0 for the others;
-                shape (tokens, 2).
+            squares: the square of each token's weight.
+            concepts: how many of the tokens are concepts.
 
         Returns:
-            The bit at which each entry begins (its phrasings follow), and at each bit: the sum of the squares, the sum
-            over concepts, and the first over the phrasing's norm.
+            The bit at which each entry begins (its phrasings follow). At each such first bit the sum over the tokens
+            that any phrasing of the entry holds, at the others that over the phrasing's tokens, divided by its norm.
+            The sums over concepts only, undivided, or None when there are none.
         """
         columns: list[int] = []
         begins: list[int] = []
+        of_entry = self.columns
         for place in places:
             begins.append(len(columns) * BITS)
-            columns += self.columns[place]
+            columns += of_entry[place]
         chosen = np.array(columns, dtype=np.intp)
-        bits = np.unpackbits(self.rows.take(numbers, axis=0).take(chosen, axis=1), axis=1)
-        sums = weights.T @ bits.astype(np.float32)
-        nearness = sums[0] * self.inverse_norms.take(chosen, axis=0).ravel()
-        squares, concepts = sums.tolist()
-        return begins, squares, concepts, nearness.tolist()
+        bits = _SPREAD.take(self.rows.take(numbers, axis=0).take(chosen, axis=1), axis=0).reshape(
+            len(numbers), -1
+        )
+        nearness = squares.dot(bits)
+        nearness *= self.inverse_norms.take(chosen, axis=0).reshape(-1)
+        conceptual = squares[-concepts:].dot(bits[-concepts:]).tolist() if concepts else None
+        return begins, nearness.tolist(), conceptual
 
 
 def _entry_bytes(sizes: NDArray[np.intp]) -> NDArray[np.intp]:

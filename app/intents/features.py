@@ -7,9 +7,11 @@ Source: the measurements on matching, its recommended algorithm, step 4.
 
 from __future__ import annotations
 
-from array import array
+from collections.abc import Callable
+from functools import cache
 from math import exp, log
 from operator import sub
+from struct import Struct
 from typing import Final
 
 import numpy as np
@@ -47,9 +49,10 @@ def features_of(index: LanguageIndex, hits: Hits, text: str, gate: float) -> NDA
     near_first, near_second = _two_best([hit.nearest for hit in found])
     sharpened = [exp((line - first) * _SHARPNESS) for line in linears]
     spread = sum(sharpened)
-    total = hits.mass + hits.unknown
-    root = hits.mass**0.5
-    known = hits.mass / total
+    mass = hits.mass
+    total = mass + hits.unknown
+    root = mass**0.5
+    known = mass / total
     size = log(len(text) + 1)
     signs = signs_of(text)
     of_text = (
@@ -62,12 +65,11 @@ def features_of(index: LanguageIndex, hits: Hits, text: str, gate: float) -> NDA
         *signs,
     )
     cells: list[float] = []
-    norms, phrasings, usual_signs = index.norms, index.phrasings, index.signs
+    keys, usual_signs = index.keys, index.signs
     for hit, sharp in zip(found, sharpened, strict=True):
         line, near = hit.linear, hit.nearest
-        norm = norms[hit.variant]
-        key = phrasings[hit.variant].normalised
-        common = near * root * norm
+        key, key_size, norm = keys[hit.variant]
+        common = near * root
         cells += (
             line,
             line - (second if line == first else first),
@@ -75,18 +77,24 @@ def features_of(index: LanguageIndex, hits: Hits, text: str, gate: float) -> NDA
             near,
             near - (near_second if near == near_first else near_first),
             hit.nearest_three,
-            common / total,
-            common / (norm * norm),
+            common * norm / total,
+            common / norm,
             hit.covers * known,
             hit.covers_concepts,
             ratio(text, key) / 100,
             1.0 if text == key else 0.0,
-            size - log(len(key) + 1),
+            size - key_size,
+            *map(abs, map(sub, signs, usual_signs[hit.place])),
+            *of_text,
         )
-        cells += map(abs, map(sub, signs, usual_signs[hit.place]))
-        cells += of_text
     # Several times faster than making an array of the list.
-    return np.frombuffer(array("f", cells), dtype=np.float32).reshape(len(found), -1)
+    return np.frombuffer(_packed(len(cells))(*cells), dtype=np.float32).reshape(len(found), -1)
+
+
+@cache
+def _packed(count: int) -> Callable[..., bytes]:
+    """Return what packs so many numbers (there are at most as many counts as candidates)."""
+    return Struct(f"{count}f").pack
 
 
 def _two_best(values: list[float]) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from math import exp
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from app.domain.matching import Thresholds
 from app.intents.features import FEATURES
 from app.intents.gate import Gate
+from app.intents.index import CANDIDATES
 
 __all__ = ["Fusion", "FusionModel", "Trees", "shipped_model", "shipped_thresholds"]
 
@@ -39,21 +41,24 @@ class Trees:
     """A question's answer is 1 when the feature is above its limit; the same shape."""
     base: float
     """The sum over the trees of the value where every answer is 0."""
-    alone: NDArray[np.float32]
-    """What each answer adds by itself; the same shape."""
-    together: NDArray[np.float32]
-    """What a left (right) answer adds together with its root's; shape (2 * trees,)."""
+    weights: NDArray[np.float32]
+    """What each answer adds by itself, then what a left (right) one adds together with its root's; shape
+    (5 * trees,).
+    """
+    tiled: NDArray[np.float32]
+    """The limits once for each of ``CANDIDATES``; shape (3 * trees, candidates)."""
 
-    def score(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def score(self, rows: NDArray[np.float32]) -> list[float]:
         """Return the sum of all trees' values for each row of features."""
-        answers = (rows.take(self.features, axis=1) > self.limits).astype(np.float32)
-        count = len(answers)
-        below = answers.reshape(count, 3, -1)
-        both = (below[:, 1:] * below[:, :1]).reshape(count, -1)
-        total = answers @ self.alone
-        total += both @ self.together
-        total += self.base
-        return total
+        count = len(rows)
+        # Questions along the first axis: each is read for all rows at once.
+        limits = self.tiled if count == CANDIDATES else self.limits[:, None]
+        answers = rows.T.take(self.features, axis=0) > limits
+        below = answers.reshape(3, -1)
+        both = below[1:] & below[0]
+        known = np.concatenate((answers, both.reshape(-1, count))).astype(np.float32)
+        base = self.base
+        return [total + base for total in self.weights.dot(known).tolist()]
 
     @classmethod
     def of(cls, features: NDArray[Any], limits: NDArray[Any], values: NDArray[Any]) -> Trees:
@@ -69,8 +74,10 @@ class Trees:
             features=features.astype(np.intp),
             limits=limits.astype(np.float32),
             base=float(low.sum()),
-            alone=np.concatenate((high - low, low_step, np.zeros_like(low))).astype(np.float32),
-            together=np.concatenate((-low_step, high_step)).astype(np.float32),
+            weights=np.concatenate((high - low, low_step, np.zeros_like(low), -low_step, high_step)).astype(
+                np.float32
+            ),
+            tiled=np.repeat(limits.astype(np.float32), CANDIDATES).reshape(-1, CANDIDATES),
         )
 
 
@@ -85,11 +92,11 @@ class Fusion:
 
     def probabilities(self, rows: NDArray[np.float32]) -> list[float]:
         """Return, for each candidate's row of features, the probability that it answers the text."""
-        logits = rows @ self.coefficients
+        logits: list[float] = rows.dot(self.coefficients).tolist()
         if self.trees is not None:
-            logits += self.trees.score(rows)
+            logits = [*map(add, logits, self.trees.score(rows))]
         intercept = self.intercept
-        return [1 / (1 + exp(-max(-30.0, min(30.0, logit + intercept)))) for logit in logits.tolist()]
+        return [1 / (1 + exp(min(30.0, -logit - intercept))) for logit in logits]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ Source: the measurements on matching, its recommended algorithm, steps 1–3.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from operator import add
-from typing import Final
+from typing import Final, TypeAlias
 
-__all__ = ["CONCEPT", "JOINT", "Lexicon", "chinese_tokens", "latin_tokens", "token_weight"]
+__all__ = ["CONCEPT", "JOINT", "Lexicon", "Tokens", "chinese_tokens", "latin_tokens", "token_weight"]
 
 CONCEPT: Final = "\x01"
 """First character of a concept's token."""
@@ -22,6 +22,9 @@ WORD: Final = "\x02"
 
 JOINT: Final = "，"
 """Stands between the clauses of a normalised Chinese text; no token holds it."""
+
+Tokens: TypeAlias = tuple[list[str], int, int]
+"""The tokens; how many single characters stand first among them; how many concepts stand last."""
 
 _WEIGHTS: Final = {1: 0.7, 2: 1.0, 3: 0.8}
 _CONCEPT_WEIGHT: Final = 1.7
@@ -47,8 +50,8 @@ class Lexicon:
         self._longer = {start: tuple(sorted(lengths)) for start, lengths in longer.items()}
         self._starts = frozenset((*self._by_word, *self._longer))
 
-    def concepts_in(self, text: str, grams: dict[str, None]) -> list[str]:
-        """Return the concept tokens of ``text``, whose character 1–3 grams are the keys of ``grams``."""
+    def concepts_in(self, text: str, grams: Iterable[str]) -> list[str]:
+        """Return the distinct concept tokens of ``text``, whose distinct character 1–3 grams are ``grams``."""
         found: list[str] = []
         by_word = self._by_word
         longer = self._longer
@@ -63,24 +66,27 @@ class Lexicon:
                         if concepts is not None:
                             found.extend(concepts)
                     at = text.find(gram, at + 1)
-        return found
+        return list(dict.fromkeys(found)) if len(found) > 1 else found
 
 
-def chinese_tokens(text: str, lexicon: Lexicon) -> list[str]:
-    """Return the distinct tokens of a normalised text in Chinese, in a fixed order."""
+def chinese_tokens(text: str, lexicon: Lexicon) -> Tokens:
+    """Return the distinct tokens of a normalised text in Chinese, in a fixed order: characters first."""
     pairs = [*map(add, text, text[1:])]
-    grams = dict.fromkeys([*text, *pairs, *map(add, pairs, text[2:])])
+    tokens = [*text, *pairs, *map(add, pairs, text[2:])]
+    characters = len(set(text))
+    if characters < len(text):
+        # Without a character that occurs twice nothing else does.
+        tokens = list(dict.fromkeys(tokens))
     if JOINT in text:
         # Nothing spans two clauses.
-        grams = dict.fromkeys([gram for gram in grams if JOINT not in gram])
-    concepts = lexicon.concepts_in(text, grams)
-    if concepts:
-        grams.update(dict.fromkeys(concepts))
-    return list(grams)
+        tokens = [gram for gram in tokens if JOINT not in gram]
+        characters -= 1
+    concepts = lexicon.concepts_in(text, tokens)
+    return tokens + concepts, characters, len(concepts)
 
 
-def latin_tokens(text: str, lexicon: Lexicon) -> list[str]:
-    """Return the distinct tokens of a normalised text in a script that puts spaces between words."""
+def latin_tokens(text: str, lexicon: Lexicon) -> Tokens:
+    """Return the distinct tokens of a normalised text in a script that puts spaces between words; no characters."""
     words = text.split()
     tokens: dict[str, None] = {}
     concepts: list[str] = []
@@ -92,9 +98,9 @@ def latin_tokens(text: str, lexicon: Lexicon) -> list[str]:
         for size in (2, 3, 4):
             for start in range(len(edged) - size + 1):
                 tokens[edged[start : start + size]] = None
-        concepts.extend(lexicon.concepts_in(word, {word: None, word[:3]: None}))
-    tokens.update(dict.fromkeys(concepts))
-    return list(tokens)
+        concepts.extend(lexicon.concepts_in(word, (word, word[:3]) if len(word) > 3 else (word,)))
+    concepts = list(dict.fromkeys(concepts))
+    return [*tokens, *concepts], 0, len(concepts)
 
 
 def token_weight(token: str) -> float:

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import inf
+from math import log
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.intents.bitrows import BITS, BitRows, bytes_needed
+from app.intents.bitrows import BitRows, bytes_needed
 from app.intents.gate import buckets_of
-from app.intents.grams import CONCEPT, JOINT, Lexicon, chinese_tokens, latin_tokens, token_weight
+from app.intents.grams import Lexicon, Tokens, chinese_tokens, latin_tokens, token_weight
 from app.intents.linear import LARGEST_CELLS, LARGEST_VARIANTS, fit_weights
 from app.intents.postings import Postings
 from app.intents.signs import signs_of
@@ -30,7 +30,6 @@ CANDIDATES: Final = 4
 _SHORTLIST: Final = 6
 """Entries that the classifier puts forward; the candidates are those of them that come nearest."""
 _NEAREST_SHARE: Final = 0.5
-_JOINTS: Final = frozenset(JOINT)
 
 Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[np.int32]
@@ -108,17 +107,17 @@ class LanguageIndex:
     entries: Places = field(init=False)
     bounds: list[int] = field(init=False)
     """Where each entry's phrasings begin; one longer than the entries."""
-    norms: list[float] = field(init=False)
+    keys: list[tuple[str, float, float]] = field(init=False)
+    """Of each phrasing: its normalised text, the logarithm of its length and one, its norm."""
     signs: list[tuple[float, ...]] = field(init=False)
     """The rows of ``shown``."""
-    _tokens: Callable[[str, Lexicon], list[str]] = field(init=False)
+    _tokens: Callable[[str, Lexicon], Tokens] = field(init=False)
     _bits: BitRows | None = field(init=False)
     """With a classifier."""
     _postings: Postings | None = field(init=False)
     """Without one."""
-    _squares: list[float] = field(init=False)
-    _shares: Floats = field(init=False)
-    """A token's squared weight, and the same for concepts only; shape (tokens, 2)."""
+    _squares: Floats = field(init=False)
+    """Weights squared."""
     _factors: Floats = field(init=False)
     """Weights times the classifier's scales."""
     _unknown_weight: float = field(init=False)
@@ -133,17 +132,17 @@ class LanguageIndex:
         self.entry_numbers = tuple(self.entries.tolist())
         self.signs = [tuple(row) for row in self.shown.tolist()]
         self._unknown_weight = float(np.log(len(self.phrasings) + 1.0) + 1.0) * 0.9
-        squares = self.weights * self.weights
-        self._squares = squares.tolist()
-        is_concept = np.fromiter([token[0] == CONCEPT for token in self.vocabulary], dtype=np.bool_)
-        self._shares = np.stack((squares, squares * is_concept), axis=1)
+        squares = self._squares = self.weights * self.weights
         documents = self.documents.astype(np.intp)
         lengths = np.diff(self.offsets)
         summed = np.bincount(
             documents, np.repeat(squares.astype(np.float64), lengths), minlength=len(of_entry)
         )
         norms = np.sqrt(summed)
-        self.norms = norms.tolist()
+        self.keys = [
+            (phrasing.normalised, log(len(phrasing.normalised) + 1), norm)
+            for phrasing, norm in zip(self.phrasings, norms.tolist(), strict=True)
+        ]
         self._bits = self._postings = None
         if self.linear is None:
             self._factors = self.weights
@@ -160,44 +159,43 @@ class LanguageIndex:
             text: normalised.
             allowed: by entry number of the snapshot, whether the entry may be found; None for all.
         """
-        tokens = self._tokens(text, self.lexicon)
+        tokens, characters, named = self._tokens(text, self.lexicon)
         looked_up = [*map(self.number_of.get, tokens)]
         unknown = looked_up.count(None)
-        known = (
-            [number for number in looked_up if number is not None]
-            if unknown
-            else cast("list[int]", looked_up)
-        )
-        if not known:
-            return None
-        named = _trailing_concepts(tokens)
-        concepts = named - looked_up[len(tokens) - named :].count(None)
+        missing = 0
+        unknown_tokens: list[str] = []
+        concepts = named
+        if unknown:
+            missing = looked_up[:characters].count(None)
+            concepts -= looked_up[len(tokens) - named :].count(None)
+            known = [number for number in looked_up if number is not None]
+            if not known:
+                return None
+            unknown_tokens = [
+                token for token, number in zip(tokens, looked_up, strict=True) if number is None
+            ]
+        else:
+            known = cast("list[int]", looked_up)
         numbers = np.array(known, dtype=np.intp)
-        mass = sum(map(self._squares.__getitem__, known))
+        squares = self._squares.take(numbers)
+        mass = sum(squares.tolist())
         if allowed is not None:
             allowed = allowed[self.entries]
         if self._bits is not None and self.linear is not None:
-            conceptual = (
-                sum(map(self._squares.__getitem__, known[len(known) - concepts :])) if concepts else 0.0
-            )
-            found = self._by_classifier(self._bits, self.linear, numbers, mass, conceptual, allowed)
+            found = self._by_classifier(self._bits, self.linear, numbers, squares, mass, concepts, allowed)
         else:
-            found = self._by_postings(known, numbers, mass, allowed)
+            found = self._by_postings(known, squares, mass, allowed)
         if not found:
             return None
-        characters = len(set(text) - _JOINTS)
-        missing = looked_up[:characters].count(None) if self.language == "zh" else 0
         return Hits(
-            found=found,
-            tokens=tokens,
-            known=known,
-            unknown_tokens=[token for token, number in zip(tokens, looked_up, strict=True) if number is None]
-            if unknown
-            else [],
-            concepts=named,
-            mass=mass,
-            unknown=unknown * self._unknown_weight**2,
-            unknown_characters=missing / max(characters, 1),
+            found,
+            tokens,
+            known,
+            unknown_tokens,
+            named,
+            mass,
+            unknown * self._unknown_weight**2,
+            missing / max(characters, 1),
         )
 
     def _by_classifier(
@@ -205,65 +203,59 @@ class LanguageIndex:
         bits: BitRows,
         classifier: NDArray[np.int8],
         numbers: Places,
+        squares: Floats,
         mass: float,
-        squares_of_concepts: float,
+        concepts: int,
         allowed: NDArray[np.bool_] | None,
     ) -> list[Hit]:
-        """Look closely at the entries that the classifier puts forward."""
-        scores = self._factors.take(numbers) @ classifier.take(numbers, axis=0).astype(np.float32)
+        """Look closely at the entries that the classifier puts forward. ``concepts``: how many stand last."""
+        scores = self._factors.take(numbers).dot(classifier.take(numbers, axis=0).astype(np.float32))
         if allowed is not None:
             scores[~allowed] = -np.inf
         lines, places = _best(scores, _SHORTLIST)
-        begins, covered, conceptual, nearness = bits.weigh(
-            numbers, places, self._shares.take(numbers, axis=0)
-        )
+        begins, nearness, conceptual = bits.weigh(numbers, places, squares, concepts)
+        bounds = self.bounds
+        close: list[tuple[float, float, int, int, float, list[float]]] = []
+        for line, place, begin in zip(lines, places, begins, strict=True):
+            begin += 1
+            low = bounds[place]
+            near = nearness[begin : begin + bounds[place + 1] - low]
+            top = max(near)
+            close.append((line + _NEAREST_SHARE * top, line, place, begin, top, near))
+        close.sort(reverse=True)
         # Scores stay multiplied by the text's length (the root of its mass) until here.
         length = mass**0.5
-        bounds, columns = self.bounds, bits.columns
-        close = [
-            # What is no phrasing's bit holds 0, and no phrasing is less near than that.
-            (
-                line + _NEAREST_SHARE * max(nearness[begin : begin + BITS * len(columns[place])]),
-                line,
-                place,
-                begin,
-            )
-            for line, place, begin in zip(lines, places, begins, strict=True)
-        ]
-        close.sort(reverse=True)
+        in_concepts = sum(squares[-concepts:].tolist()) if conceptual is not None else 0.0
         found: list[Hit] = []
-        for score, line, place, begin in close[:CANDIDATES]:
+        for score, line, place, begin, top, near in close[:CANDIDATES]:
             if score <= 0:
                 break
-            low = bounds[place]
-            near = nearness[begin + 1 : begin + 1 + bounds[place + 1] - low]
-            top = max(near)
             found.append(
                 Hit(
                     place,
-                    low + near.index(top),
+                    bounds[place] + near.index(top),
                     line / length,
                     top / length,
                     _mean_of_three(near) / length,
-                    covered[begin] / mass,
-                    conceptual[begin] / squares_of_concepts if squares_of_concepts else 1.0,
+                    nearness[begin - 1] / mass,
+                    1.0 if conceptual is None else conceptual[begin - 1] / in_concepts,
                 )
             )
         return found
 
     def _by_postings(
-        self, known: list[int], numbers: Places, mass: float, allowed: NDArray[np.bool_] | None
+        self, known: list[int], squares: Floats, mass: float, allowed: NDArray[np.bool_] | None
     ) -> list[Hit]:
         """Look closely at the entries with the nearest phrasings; for more phrasings than a classifier is fitted on."""
         postings = cast(Postings, self._postings)
-        similarity = postings.similarity(known, self._shares[:, 0].take(numbers))
+        similarity = postings.similarity(known, squares)
         means, order = postings.by_entry(similarity)
         if allowed is not None:
             order[~allowed] = -np.inf
         length = mass**0.5
         bounds = self.bounds
         found: list[Hit] = []
-        for score, place in zip(*_best(order, CANDIDATES), strict=True):
+        for score, place in sorted(zip(*_best(order, CANDIDATES), strict=True), reverse=True):
             if score <= 0:
                 break
             low = bounds[place]
@@ -278,13 +270,9 @@ class LanguageIndex:
 
 
 def _best(scores: NDArray[np.floating[Any]], count: int) -> tuple[list[float], list[int]]:
-    """Return the best ``count`` finite scores, and their places, best first."""
+    """Return the best ``count`` scores (of what isn't allowed: minus infinity) and their places, in any order."""
     best = scores.argpartition(-count)[-count:] if len(scores) > count else np.arange(len(scores))
-    values = scores.take(best).tolist()
-    pairs = sorted(zip(values, best.tolist(), strict=True), reverse=True)
-    if -inf in values:
-        pairs = [pair for pair in pairs if pair[0] > -inf]
-    return [score for score, _ in pairs], [place for _, place in pairs]
+    return scores.take(best).tolist(), best.tolist()
 
 
 def _mean_of_three(near: list[float]) -> float:
@@ -292,14 +280,6 @@ def _mean_of_three(near: list[float]) -> float:
         return sum(near) / len(near)
     near.sort()
     return (near[-1] + near[-2] + near[-3]) / 3
-
-
-def _trailing_concepts(tokens: list[str]) -> int:
-    """Return how many of a text's tokens are concepts; they stand last."""
-    for at in range(len(tokens)):
-        if tokens[-1 - at][0] != CONCEPT:
-            return at
-    return len(tokens)
 
 
 def fit_language(language: str, phrasings: Sequence[Phrasing], lexicon: Lexicon) -> LanguageIndex:
@@ -310,7 +290,7 @@ def fit_language(language: str, phrasings: Sequence[Phrasing], lexicon: Lexicon)
     rows: list[list[int]] = []
     for phrasing in ordered:
         rows.append(
-            [number_of.setdefault(token, len(number_of)) for token in split(phrasing.normalised, lexicon)]
+            [number_of.setdefault(token, len(number_of)) for token in split(phrasing.normalised, lexicon)[0]]
         )
     vocabulary = tuple(number_of)
     sizes = np.array([len(row) for row in rows])

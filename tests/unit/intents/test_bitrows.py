@@ -17,14 +17,16 @@ def test_weighing_bits_sums_what_each_phrasing_and_entry_holds() -> None:
     inverse_norms = random.random(21) + 0.1
     rows = BitRows.of(tokens, documents, bounds, inverse_norms, token_count=40)
     numbers = np.array([3, 7, 20, 39])
-    weights = random.random((4, 2)).astype(np.float32)
-    begins, squares, concepts, nearness = rows.weigh(numbers, [2, 1], weights)
+    squares = random.random(4).astype(np.float32)
+    begins, nearness, conceptual = rows.weigh(numbers, [2, 1], squares, 2)
+    assert conceptual is not None
     for place, begin in zip([2, 1], begins, strict=True):
         inside = holds[numbers, bounds[place] : bounds[place + 1]]
-        assert squares[begin] == pytest.approx(weights[:, 0] @ inside.any(axis=1), abs=1e-5)
-        assert concepts[begin] == pytest.approx(weights[:, 1] @ inside.any(axis=1), abs=1e-5)
-        expected = (weights[:, 0] @ inside) * inverse_norms[bounds[place] : bounds[place + 1]]
+        assert nearness[begin] == pytest.approx(squares @ inside.any(axis=1), abs=1e-5)
+        assert conceptual[begin] == pytest.approx(squares[2:] @ inside[2:].any(axis=1), abs=1e-5)
+        expected = (squares @ inside) * inverse_norms[bounds[place] : bounds[place + 1]]
         assert nearness[begin + 1 : begin + 1 + inside.shape[1]] == pytest.approx(expected, abs=1e-5)
+    assert rows.weigh(numbers, [2, 1], squares, 0) == (begins, nearness, None)
 
 
 def test_the_size_of_the_rows_is_known_beforehand() -> None:
