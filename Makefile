@@ -85,6 +85,10 @@ chaos: ## kill, cut and flood the program
 chaos-long: ## the same, with the rounds that take minutes
 	HUOJI_CHAOS_LONG=1 $(PYTEST) tests/chaos --timeout 3600 $(ARGS)
 
+.PHONY: check-image
+check-image: ## run each step of the Dockerfile and its program in a clean folder (minutes)
+	$(BIN)/python scripts/check_image.py $(ARGS)
+
 .PHONY: coverage
 coverage: ## branch coverage of everything but the other-process suites
 	$(PYTEST) tests --ignore tests/e2e --ignore tests/chaos -p no:playwright --cov --cov-report term $(ARGS)
