@@ -342,7 +342,7 @@ class DeliveryService:
         )
         while True:
             try:
-                await self._database.writer.submit(self._mark_operation, mark)
+                await self._database.writer.submit(self._mark_operation, mark, lingers=True)
                 break
             except UnavailableError:
                 # What was delivered must be marked; until the database is back nothing else of this

@@ -1,7 +1,8 @@
 """The batch writer: everything that queued while the last commit ran becomes one transaction.
 
-No delay is added on purpose: a lone write commits at once, under load batches grow by themselves. A batch holds two
-kinds of jobs:
+No delay is added to what somebody waits for: a lone write commits at once, under load batches grow by themselves. What
+nobody waits for (that a message has left) may linger a few milliseconds to share a commit. A batch holds two kinds of
+jobs:
 
 * *bulk* jobs, hot and many: items of one ``BulkOperation`` are applied together, a statement a table;
 * *calls*, cold and few: any function over the connection, each in its own savepoint, in the order they came.
@@ -38,6 +39,9 @@ R_co = TypeVar("R_co", covariant=True)
 
 MAX_ROWS = 512
 """Jobs a transaction takes at most: keeps the wait of the next batch short."""
+
+LINGER_SECONDS = 0.005
+"""How long a job that may linger waits for others to commit with: about what a commit takes on a common disk."""
 
 
 class BulkOperation(Protocol[T_contra, R_co]):
@@ -85,6 +89,7 @@ class BatchWriter:
         self._queue: deque[_Job] = deque()
         self._bytes = 0
         self._wake: asyncio.Event = asyncio.Event()
+        self._linger: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
 
@@ -117,14 +122,23 @@ class BatchWriter:
             )
         return self.submit(operation, item, size)
 
-    def submit(self, operation: BulkOperation[T, R], item: T, size: int = 0) -> asyncio.Future[R]:
-        """Queue a bulk item of our own work, which is never refused: it follows from something already taken."""
+    def submit(
+        self, operation: BulkOperation[T, R], item: T, size: int = 0, *, lingers: bool = False
+    ) -> asyncio.Future[R]:
+        """Queue a bulk item of our own work, which is never refused: it follows from something already taken.
+
+        ``lingers``: nobody waits for it, so it may wait ``LINGER_SECONDS`` for a commit that happens anyway.
+        """
         if self._stopping:
             raise UnavailableError("this process is stopping", retry_after=1)
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[R] = loop.create_future()
         self._queue.append(_Job(operation, item, size, cast("asyncio.Future[Any]", future)))
         self._bytes += size
-        self._wake.set()
+        if not lingers:
+            self._wake.set()
+        elif self._linger is None and not self._wake.is_set():
+            self._linger = loop.call_later(LINGER_SECONDS, self._wake.set)
         return future
 
     async def call(self, function: Callable[[Connection], R]) -> R:
@@ -138,12 +152,20 @@ class BatchWriter:
 
     async def _loop(self) -> None:
         while True:
+            await self._wake.wait()
+            # Whatever else is ready in this round of the event loop comes along; and whoever waited for the last
+            # commit gets to know of it.
+            await asyncio.sleep(0)
+            self._wake.clear()
+            if self._linger is not None:
+                self._linger.cancel()
+                self._linger = None
             if not self._queue:
                 if self._stopping:
                     return
-                self._wake.clear()
-                await self._wake.wait()
                 continue
+            if len(self._queue) > MAX_ROWS or self._stopping:
+                self._wake.set()
             batch = [self._queue.popleft() for _ in range(min(MAX_ROWS, len(self._queue)))]
             self._bytes -= sum(job.size for job in batch)
             await self._commit(batch)

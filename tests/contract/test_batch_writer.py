@@ -1,6 +1,7 @@
 """The batch writer, on both databases: one commit for many, and one bad row spoils only itself."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from sqlalchemy import Connection, insert, select
 from app.core.errors import ConflictError, OverloadedError
 from app.core.metrics import Metrics
 from app.storage.database import Database, bump_revision, read_revisions
+from app.storage.embedded import QUICK_IN_A_ROW, EmbeddedWriter
 from app.storage.tables import metadata, shops
+from app.storage.urls import parse_database_url
 from app.storage.writer import BatchWriter
 from tests.waiting import pause
 
@@ -158,3 +161,57 @@ async def test_a_writer_that_is_cancelled_during_a_commit_ends_and_leaves_the_da
     # Its task is over; what is left to close are the thread and the connections.
     first.writer._task = None
     await first.close()
+
+
+async def test_a_job_that_may_linger_shares_the_next_commit(database: Database) -> None:
+    operation = InsertShops()
+
+    first = database.writer.submit(operation, shop("s1"), lingers=True)
+    second = database.writer.submit(operation, shop("s2"))
+
+    assert await asyncio.gather(first, second) == ["s1", "s2"]
+    assert operation.batches == [2]
+
+
+async def test_a_job_that_may_linger_is_committed_though_nothing_else_comes(database: Database) -> None:
+    operation = InsertShops()
+
+    assert await database.writer.submit(operation, shop("s1"), lingers=True) == "s1"
+
+    assert await stored(database) == ["s1"]
+
+
+async def test_what_lingers_is_committed_before_the_writer_ends(database: Database) -> None:
+    waiting = database.writer.submit(InsertShops(), shop("s1"), lingers=True)
+
+    await database.writer.stop()
+
+    assert await waiting == "s1"
+
+
+async def test_commits_leave_the_event_loop_as_soon_as_the_disk_is_slow(tmp_path: Path) -> None:
+    at = 0.0
+    step = 0.0
+    timed_in: list[int] = []
+
+    def monotonic() -> float:
+        nonlocal at
+        at += step
+        timed_in.append(threading.get_ident())
+        return at
+
+    writer = EmbeddedWriter(parse_database_url(f"sqlite:///{tmp_path}/huoji.db"), monotonic=monotonic)
+
+    async def commit() -> bool:
+        await writer.run(lambda connection: connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS t (a)"))
+        return timed_in[-1] == threading.get_ident()
+
+    on_loop = [await commit() for _ in range(QUICK_IN_A_ROW + 1)]
+    step = 1.0
+    assert await commit()
+    step = 0.0
+    on_loop_after = await commit()
+    writer.close()
+
+    assert on_loop == [False] * QUICK_IN_A_ROW + [True]
+    assert not on_loop_after
