@@ -42,7 +42,7 @@ class ConversationService:
         """Take a conversation from the bot, the queue, or the marketplace's own app; again by the holder: the same."""
 
         def claim(work: Work) -> dict[str, Any]:
-            row = visible_conversation(work.connection, user, conversation_id)
+            row = visible_conversation(work.connection, user, conversation_id, lock=True)
             if _is_mine(row, user):
                 return conversation_wire(row)
             if row["state"] == ConversationState.HUMAN and row["agent_id"] is not None:
@@ -60,7 +60,7 @@ class ConversationService:
         _need_supervisor(user)
 
         def take_over(work: Work) -> dict[str, Any]:
-            row = visible_conversation(work.connection, user, conversation_id)
+            row = visible_conversation(work.connection, user, conversation_id, lock=True)
             if _is_mine(row, user):
                 return conversation_wire(row)
             return self._take(work, user, row, "conversation.takeover")
@@ -71,7 +71,7 @@ class ConversationService:
         """Give a conversation back to the bot."""
 
         def release(work: Work) -> dict[str, Any]:
-            row = visible_conversation(work.connection, user, conversation_id)
+            row = visible_conversation(work.connection, user, conversation_id, lock=True)
             check_holder(work, row, user)
             end_escalations(work, conversation_id, withdrawn=row["state"] == ConversationState.QUEUED)
             after = change_owner(work, row, ConversationState.BOT, group_id=None, waiting_since_ms=None)
@@ -90,7 +90,7 @@ class ConversationService:
         """Close a conversation; closed already: the same answer. A later message of the buyer's opens a new session."""
 
         def resolve(work: Work) -> dict[str, Any]:
-            row = visible_conversation(work.connection, user, conversation_id)
+            row = visible_conversation(work.connection, user, conversation_id, lock=True)
             if row["state"] == ConversationState.CLOSED:
                 return conversation_wire(row)
             check_holder(work, row, user)
@@ -134,7 +134,7 @@ class ConversationService:
             raise InvalidError(problem, errors=[FieldProblem("to", problem, "one of the two")])
 
         def transfer(work: Work) -> dict[str, Any]:
-            row = visible_conversation(work.connection, user, conversation_id)
+            row = visible_conversation(work.connection, user, conversation_id, lock=True)
             check_holder(work, row, user)
             if note:
                 row, _ = add_message(
@@ -159,7 +159,7 @@ class ConversationService:
         """Note that its holder has read everything so far."""
 
         def read(work: Work) -> None:
-            row = visible_conversation(work.connection, user, conversation_id)
+            row = visible_conversation(work.connection, user, conversation_id, lock=True)
             check_holder(work, row, user)
             work.connection.execute(
                 update(conversations).where(conversations.c.id == conversation_id).values(unread=0)

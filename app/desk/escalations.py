@@ -56,6 +56,8 @@ class EscalationService:
 
         def decline(work: Work) -> None:
             row = _visible(work, user, escalation_id)
+            read_conversation(work.connection, row["conversation_id"], lock=True)
+            row = _visible(work, user, escalation_id)
             if row["state"] != "open":
                 raise _too_late(work, row)
             declined = json.loads(row["declined_by"])
@@ -77,13 +79,14 @@ class EscalationService:
 
 
 def _accept(work: Work, user: User, escalation_id: int) -> dict[str, Any]:
+    before = _visible(work, user, escalation_id)
+    conversation = read_conversation(work.connection, before["conversation_id"], lock=True)
     won = work.connection.execute(
         update(escalations)
         .where(escalations.c.id == escalation_id, escalations.c.state == "open", escalation_is_visible(user))
         .values(state="accepted", accepted_by=user.id, accepted_at_ms=work.now_ms)
     ).rowcount
     row = _visible(work, user, escalation_id)
-    conversation = read_conversation(work.connection, row["conversation_id"])
     if won != 1:
         if row["state"] == "accepted" and row["accepted_by"] == user.id:
             return conversation_wire(conversation)

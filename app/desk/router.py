@@ -1,4 +1,8 @@
-"""Runs the routing: reads the queue and who is there, makes the offers, looks again when something changes or falls due."""
+"""Runs the routing: reads the queue and who is there, makes the offers, looks again when something changes or falls due.
+
+Every process has a router, and the one on duty routes. So no two of them ever plan for the same agents, and none can
+offer somebody more than they have room for.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ import structlog
 from sqlalchemy import Connection, func, or_, select, update
 
 from app.core.errors import NotFoundError, UnavailableError
+from app.desk.duty import Alone, Duty
 from app.desk.escalations import PolicyOf
 from app.desk.events import notice_event
 from app.desk.packets import offered_event
@@ -22,6 +27,7 @@ from app.desk.presence import PresenceService
 from app.desk.routing import Alert, Offer, OnlineAgent, Plan, Waiting, plan_offers
 from app.desk.scope import read_conversation
 from app.desk.work import Desk, Work
+from app.storage.leases import FencedError
 from app.storage.tables import conversations, escalations, groups, presence, users
 
 __all__ = ["Router"]
@@ -31,8 +37,12 @@ log = structlog.get_logger(__name__)
 QUEUE_AT_MOST = 500
 """Escalations looked at in one go, the head of the queue; the rest can't be anybody's turn yet."""
 
-LOOK_AGAIN_SECONDS = 30.0
-"""At the latest, so that what another process changed is noticed even without a hint."""
+LOOK_AGAIN_SECONDS = 1.0
+"""At the latest, so that what another process changed is noticed even without a hint. Source: the contracts page,
+section 1: they poll, ≤ 1 s."""
+
+IDLE_SECONDS = 30.0
+"""The same where there is no other process, for what the command line changes."""
 
 RETRY_SECONDS = 1.0
 
@@ -55,16 +65,28 @@ class _Situation:
     queue: Sequence[Waiting]
     agents: Sequence[OnlineAgent]
     leaders: Mapping[str, int]
+    now_ms: int
     next_deadline_ms: int | None = None
 
 
 class Router:
-    """One a process; several do no harm, since every offer is a conditional update."""
+    """One a process; see ``Duty`` for which of them routes."""
 
-    def __init__(self, desk: Desk, *, presence: PresenceService, policy_of: PolicyOf) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        *,
+        presence: PresenceService,
+        policy_of: PolicyOf,
+        duty: Duty | None = None,
+        look_again_seconds: float = IDLE_SECONDS,
+    ) -> None:
+        """``duty``: this process has it always unless given; ``look_again_seconds``: without any hint."""
         self._desk = desk
         self._presence = presence
         self._policy_of = policy_of
+        self._duty = duty or Alone()
+        self._look_again_seconds = look_again_seconds
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -84,18 +106,30 @@ class Router:
         """Say that the queue, somebody's status or somebody's load has changed."""
         self._wake.set()
 
-    async def route(self) -> int | None:
-        """Make the offers that are due now; return when to look again at the latest, in milliseconds UTC."""
+    async def route(self) -> float | None:
+        """Make the offers that are due now; return in how many seconds to look again at the latest.
+
+        Raises:
+            FencedError: another process routes now; nothing was offered.
+        """
         situation = await self._desk.database.read(self._look)
         plan = plan_offers(
-            situation.queue, situation.agents, situation.leaders, now_ms=self._desk.clock.now_ms()
+            situation.queue, situation.agents, situation.leaders, now_ms=situation.now_ms
         )  # fmt: skip
         if plan.offers or plan.alerts:
-            await self._desk.change(lambda work: _apply(work, plan))
+            await self._desk.change(lambda work: self._apply(work, plan))
         if len(plan.alerts) > ALERTS_AT_ONCE:
-            return self._desk.clock.now_ms()
+            return 0.0
         due = [at for at in (plan.next_ms, situation.next_deadline_ms) if at is not None]
-        return min(due, default=None)
+        return max(0, min(due) - situation.now_ms) / 1000 if due else None
+
+    def _apply(self, work: Work, plan: Plan) -> None:
+        self._duty.confirm(work.connection)
+        now_ms = work.shared_now_ms()
+        for alert in plan.alerts[:ALERTS_AT_ONCE]:
+            _alert(work, alert, now_ms)
+        for offer in plan.offers:
+            _make(work, offer, now_ms)
 
     async def repeat_offers(self, user: User) -> None:
         """Tell an agent again what is offered to them now: they have just come and saw none of it."""
@@ -122,11 +156,14 @@ class Router:
     async def _loop(self) -> None:
         while True:
             self._wake.clear()
+            seconds = self._look_again_seconds
             try:
-                next_ms = await self.route()
-                seconds = LOOK_AGAIN_SECONDS
-                if next_ms is not None:
-                    seconds = min(seconds, max(0.0, (next_ms - self._desk.clock.now_ms()) / 1000))
+                if self._duty.is_mine:
+                    next_look = await self.route()
+                    seconds = seconds if next_look is None else min(seconds, next_look)
+            except FencedError:
+                # Whoever has the duty now does it; this process hears of it by its leases.
+                seconds = RETRY_SECONDS
             except UnavailableError:
                 log.warning("desk.routing_failed")
                 seconds = RETRY_SECONDS
@@ -145,7 +182,7 @@ class Router:
         return self._policy_of(shop_id).human_accept_seconds * 1000
 
     def _look(self, connection: Connection) -> _Situation:
-        now_ms = self._desk.clock.now_ms()
+        now_ms = self._desk.now_of(connection)
         agents = self._online(connection)
         query = select(*_QUEUE_COLUMNS).where(escalations.c.state == "open")
         if not agents:
@@ -170,17 +207,16 @@ class Router:
         if queue:
             found = select(groups.c.id, groups.c.leader_id).where(groups.c.leader_id.is_not(None))
             leaders = {row.id: row.leader_id for row in connection.execute(found)}
-        return _Situation(queue, agents, leaders, next_deadline_ms)
+        return _Situation(queue, agents, leaders, now_ms, next_deadline_ms)
 
     def _online(self, connection: Connection) -> list[OnlineAgent]:
         rows = connection.execute(
-            select(users, presence.c.seen_at_ms)
+            select(users)
             .join(presence, presence.c.agent_id == users.c.id)
             .where(presence.c.status == "online", users.c.disabled.is_(False))
         ).mappings()
-        people = [
-            user_from_row(row) for row in rows if self._presence.is_connected(row["id"], row["seen_at_ms"])
-        ]
+        here = self._presence.connected_agents(connection)
+        people = [user_from_row(row) for row in rows if row["id"] in here]
         if not people:
             return []
         loads: dict[int, int] = {
@@ -209,14 +245,7 @@ class Router:
         )
 
 
-def _apply(work: Work, plan: Plan) -> None:
-    for alert in plan.alerts[:ALERTS_AT_ONCE]:
-        _alert(work, alert)
-    for offer in plan.offers:
-        _make(work, offer)
-
-
-def _make(work: Work, offer: Offer) -> None:
+def _make(work: Work, offer: Offer, now_ms: int) -> None:
     was = escalations.c.offered_to
     changed = work.connection.execute(
         update(escalations)
@@ -227,7 +256,7 @@ def _make(work: Work, offer: Offer) -> None:
         )
         .values(
             offered_to=offer.agent_id,
-            offered_at_ms=None if offer.agent_id is None else work.now_ms,
+            offered_at_ms=None if offer.agent_id is None else now_ms,
             declined_by=json.dumps(offer.passed),
         )
     ).rowcount
@@ -251,7 +280,7 @@ def _tell(work: Work, row: Mapping[Any, Any], *, agent_id: int, until_ms: int) -
     )
 
 
-def _alert(work: Work, alert: Alert) -> None:
+def _alert(work: Work, alert: Alert, now_ms: int) -> None:
     row = (
         work.connection.execute(
             update(escalations)
@@ -268,7 +297,7 @@ def _alert(work: Work, alert: Alert) -> None:
         conversation = read_conversation(work.connection, row["conversation_id"])
     except NotFoundError:
         return
-    minutes = max(1, (work.now_ms - row["waiting_since_ms"]) // 60_000)
+    minutes = max(1, (now_ms - row["waiting_since_ms"]) // 60_000)
     work.events.append(
         notice_event(
             code="escalation_waiting",

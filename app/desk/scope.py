@@ -55,23 +55,38 @@ def conversation_query() -> Any:
     )
 
 
-def read_conversation(connection: Connection, conversation_id: int) -> Mapping[Any, Any]:
-    """Read one conversation whoever asks. Raises NotFoundError."""
-    row = connection.execute(
-        conversation_query().where(conversations.c.id == conversation_id)
-    ).mappings().one_or_none()  # fmt: skip
+def read_conversation(
+    connection: Connection, conversation_id: int, *, lock: bool = False
+) -> Mapping[Any, Any]:
+    """Read one conversation whoever asks. Raises NotFoundError.
+
+    ``lock``: nobody else may change it until the transaction ends. Whoever changes a conversation and what belongs to it
+    begins with this, so that two processes never wait for each other.
+    """
+    query = conversation_query().where(conversations.c.id == conversation_id)
+    row = connection.execute(_locked(query) if lock else query).mappings().one_or_none()
     if row is None:
         raise NotFoundError("there is no such conversation")
     return row
 
 
-def visible_conversation(connection: Connection, user: User, conversation_id: int) -> Mapping[Any, Any]:
-    """Read one conversation that a person may see. Raises NotFoundError, also when it exists out of scope."""
+def visible_conversation(
+    connection: Connection, user: User, conversation_id: int, *, lock: bool = False
+) -> Mapping[Any, Any]:
+    """Read one conversation that a person may see. Raises NotFoundError, also when it exists out of scope.
+
+    ``lock`` as for ``read_conversation``.
+    """
     query = conversation_query().where(conversations.c.id == conversation_id, visible_conversations(user))
-    row = connection.execute(query).mappings().one_or_none()
+    row = connection.execute(_locked(query) if lock else query).mappings().one_or_none()
     if row is None:
         raise NotFoundError("there is no such conversation")
     return row
+
+
+def _locked(query: Any) -> Any:
+    # Only the conversation: the buyer's row is the lane's. SQLite has one writer and leaves this out.
+    return query.with_for_update(of=conversations)
 
 
 def name_of(connection: Connection, user_id: int | None) -> str | None:

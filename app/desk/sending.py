@@ -64,7 +64,7 @@ class SendService:
         findings = () if confirm or not content.text else self._check_text(content.text)
 
         def send(work: Work) -> dict[str, Any]:
-            row = visible_conversation(work.connection, user, conversation_id)
+            row = visible_conversation(work.connection, user, conversation_id, lock=True)
             stored = _stored(work, conversation_id, client_message_id)
             if stored is not None:
                 return message_wire(stored)
@@ -110,7 +110,7 @@ class SendService:
         _check_content(content)
 
         def note(work: Work) -> dict[str, Any]:
-            row = visible_conversation(work.connection, user, conversation_id)
+            row = visible_conversation(work.connection, user, conversation_id, lock=True)
             _, message = add_message(
                 work, row, direction=Direction.NOTE, author=Author.AGENT, author_id=user.id, content=content,
                 status="note",
@@ -127,7 +127,7 @@ class SendService:
         _check_content(content)
 
         def whisper(work: Work) -> dict[str, Any]:
-            row = visible_conversation(work.connection, user, conversation_id)
+            row = visible_conversation(work.connection, user, conversation_id, lock=True)
             row, message = add_message(
                 work, row, direction=Direction.NOTE, author=Author.AGENT, author_id=user.id, content=content,
                 status="note",

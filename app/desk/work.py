@@ -12,6 +12,7 @@ from app.core.ids import Ids
 from app.delivery.outbox import OutboxItem
 from app.desk.events import EventRow, append_events
 from app.storage.database import Database
+from app.storage.time import SharedTime
 
 __all__ = ["Desk", "Work"]
 
@@ -21,11 +22,14 @@ R = TypeVar("R")
 class Work:
     """What one transaction gathers: events to store in it, and what to do after its commit."""
 
-    __slots__ = ("connection", "enqueued", "events", "ids", "moved", "now_ms", "queue_changed")
+    __slots__ = ("_now_of", "connection", "enqueued", "events", "ids", "moved", "now_ms", "queue_changed")
 
-    def __init__(self, connection: Connection, *, now_ms: int, ids: Ids) -> None:
+    def __init__(
+        self, connection: Connection, *, now_ms: int, ids: Ids, now_of: SharedTime | None = None
+    ) -> None:
         self.connection = connection
         self.now_ms = now_ms
+        self._now_of = now_of
         self.ids = ids
         self.events: list[EventRow] = []
         self.enqueued: list[OutboxItem] = []
@@ -33,6 +37,10 @@ class Work:
         """Conversations whose row changed; who keeps them in memory reads them again."""
         self.queue_changed = False
         """Whether routing has to look again: an escalation opened or closed, or an agent got room."""
+
+    def shared_now_ms(self) -> int:
+        """Return the time that every process agrees on, for what they compare with each other."""
+        return self.now_ms if self._now_of is None else self._now_of(self.connection)
 
 
 class Desk:
@@ -43,6 +51,7 @@ class Desk:
         on_enqueued: called with what was put into the outbox after the commit.
         on_events: called after a commit that stored events (``EventHub.notify``).
         on_queue_changed: called after a commit that concerns the queue (``Router.kick``).
+        now_of: the time that all processes agree on; the clock's unless given.
     """
 
     def __init__(
@@ -55,10 +64,12 @@ class Desk:
         on_enqueued: Callable[[Sequence[OutboxItem]], Any],
         on_events: Callable[[], None],
         on_queue_changed: Callable[[], None],
+        now_of: SharedTime | None = None,
     ) -> None:
         self.database = database
         self.clock = clock
         self.ids = ids
+        self.now_of: SharedTime = now_of or (lambda _connection: clock.now_ms())
         self._on_conversation_changed = on_conversation_changed
         self._on_enqueued = on_enqueued
         self._on_events = on_events
@@ -74,7 +85,7 @@ class Desk:
 
         def inside(connection: Connection) -> tuple[R, Work]:
             # Made in here: the writer may run a function again when a neighbour spoilt the batch.
-            work = Work(connection, now_ms=self.clock.now_ms(), ids=self.ids)
+            work = Work(connection, now_ms=self.clock.now_ms(), ids=self.ids, now_of=self.now_of)
             result = function(work)
             append_events(connection, work.events)
             return result, work

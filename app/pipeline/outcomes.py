@@ -102,7 +102,7 @@ class DeliveryOutcomes:
         """A buyer who got no answer because it could not be delivered needs somebody who knows (F25)."""
 
         def escalate(work: Work) -> None:
-            row = read_conversation(work.connection, conversation_id)
+            row = read_conversation(work.connection, conversation_id, lock=True)
             if row["state"] != ConversationState.BOT.value:
                 return
             policy = self._policy_of(row["shop_id"])

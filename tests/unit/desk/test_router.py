@@ -129,15 +129,15 @@ async def test_a_long_queue_without_anybody_online_alerts_in_small_portions_and_
 ) -> None:
     for number in range(30):
         await lite.escalate(await lite.conversation(f"c-{number}"))
-    assert await lite.router.route() == lite.clock.now_ms() + 180_000
+    assert await lite.router.route() == 180
     assert await lite.events("notice") == []
     lite.clock.advance(180)
 
-    assert await lite.router.route() == lite.clock.now_ms()
+    assert await lite.router.route() == 0
     assert len(await lite.events("notice")) == 20
     await lite.router.route()
     assert len(await lite.events("notice")) == 30
-    assert await lite.router.route() == lite.clock.now_ms() + 180_000
+    assert await lite.router.route() == 180
 
     agent = await lite.person("lin", max_load=40)
     await lite.come_online(agent)
