@@ -25,6 +25,8 @@ _AMOUNT = re.compile(
     re.IGNORECASE,
 )
 _PHONE = re.compile(r"(?<!\d)1[3-9]\d{9}(?!\d)|(?<!\d)\d{17}[\dXx](?!\d)")
+_LONG_NUMBER = re.compile(r"\d{11}")
+"""Every personal number holds one, and it is much faster to look for."""
 _CONTACT = re.compile(
     r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+\.[A-Za-z]{2,}|(?:微信|vx|v信|wechat|qq)(?:号)?[:： ]?\s*[A-Za-z0-9_-]{5,}",
     re.IGNORECASE,
@@ -51,7 +53,7 @@ class Guard:
             reason = self._look(source)
         if reason is not None or text is source or text == source:
             return reason
-        return "personal_data" if _PHONE.search(text) else None
+        return "personal_data" if _LONG_NUMBER.search(text) and _PHONE.search(text) else None
 
     def _look(self, source: str) -> str | None:
         spoken = _TAGS.sub(" ", source)

@@ -8,6 +8,7 @@ has none of them.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Set
 from functools import lru_cache
 from operator import add
 
@@ -15,7 +16,6 @@ __all__ = [
     "angry_emoji",
     "asks_for_human",
     "asks_for_others_data",
-    "has_signal",
     "injection_spans",
     "is_affirmation",
     "is_emoji_only",
@@ -24,35 +24,50 @@ __all__ = [
     "media_mark",
     "quantity",
     "reports_injury",
+    "signals",
 ]
 
 _CLAUSES = re.compile(r"[，,。.!！?？;；~～\s、…]+")
 
-_SIGNAL_WORDS = (
-    "12315 工商 市监 监管 质监 消协 消费者 律师 起诉 诉讼 法院 法庭 官司 报警 报案 派出 公安 曝光 媒体 记者 抖音 小红 微博 视频号 快手 b站 "
-    "网上 朋友 电视 告你 告死 告到 告上 去告 法律 sue lawyer attorney court police expose lawsuit "
-    "过敏 疹 红肿 烂脸 脸烂 烫 烧伤 灼伤 爆炸 炸了 炸伤 着火 起火 冒烟 自燃 中毒 肚子 上吐 吐 医院 急诊 住院 吞 误食 触电 漏电 电到 被电 "
-    "割伤 割破 划伤 划破 流血 出血 受伤 毁容 晕倒 不舒 噎 allerg rash burn injur hospital poison swallow explod fire bleed hurt "
-    "人工 真人 活人 客服 换个 找个 找人 个人 换人 机器 人来 转接 human agent person representative operator someone "
-    "垃圾 骗子 骗钱 坑人 坑爹 黑店 黑心 奸商 无良 不要 无耻 缺德 滚 傻 煞笔 沙比 沙逼 妈 草泥 操你 去死 脑残 智障 神经 有病 畜生 狗 放屁 王八 混蛋 废物 "
-    "恶心 气死 么破 么烂 么鬼 么狗 破店 烂店 流氓 sb tmd cnm nmsl mmp fuck shit bullshit bitch asshole idiot stupid scam moron trash garbage "
-    "😡 🤬 💢 👿 😠 [发 [怒 [愤 [生 [抓 [咒 "
-    "别人 他人 其他 别的 前女 前男 前妻 前夫 邻居 闺蜜 同学 同事 某某 某个 那个 这个 谁 他的 她的 她地 他地 她电 他电 ta的 买家 有哪 他买 她买 "
-    "bought buyer customer other his her who "
-    "忽略 无视 忘记 忘掉 跳过 系统 提示 管理 开发 越狱 扮演 假装 配置 密钥 后台 现在 模式 prompt ignore disregard forget jailbreak reveal developer you"
-).split()
-_SIGNAL_PAIRS = frozenset(word[:2] for word in _SIGNAL_WORDS if len(word) > 1)
-_SIGNAL_CHARS = frozenset(word for word in _SIGNAL_WORDS if len(word) == 1)
+_SIGNAL_WORDS: Mapping[str, str] = {
+    "E1": "12315 工商 市监 市场 监管 质监 消协 消费者 律师 起诉 诉讼 法院 法庭 官司 报警 报案 派出 公安 曝光 媒体 记者 电视 抖音 小红 微博 视频号 "
+    "快手 b站 网上 朋友 告你 告死 告到 告上 去告 法律 sue lawyer attorney court police expose lawsuit",
+    "E2": "过敏 疹 红肿 烂脸 脸烂 烫 烧伤 灼伤 爆炸 炸了 炸伤 着火 起火 冒烟 自燃 中毒 肚子 上吐 吐 医院 急诊 住院 住了 吞 误食 触电 漏电 电到 被电 "
+    "割伤 割破 划伤 划破 流血 出血 受伤 毁容 晕倒 不舒 噎 allerg rash burn injur hurt hospital poison swallow explod fire bleed",
+    "E3": "人工 真人 活人 客服 换个 换一 换人 找个 找人 个人 机器 人来 转接 human agent person representative operator one someone people staff",
+    "E4": "垃圾 骗子 骗钱 坑人 坑爹 黑店 黑心 奸商 无良 不要 无耻 缺德 滚 傻 煞笔 沙比 沙逼 妈 草泥 操你 去死 脑残 智障 神经 有病 畜生 狗 放屁 王八 混蛋 废物 "
+    "恶心 气死 么破 么烂 么鬼 破店 烂店 流氓 sb tmd cnm nmsl mmp fuck shit bullshit bitch asshole idiot stupid scam moron trash garbage "
+    "😡 🤬 💢 👿 😠 [发 [怒 [愤 [生 [抓 [咒",
+    "E10": "别人 他人 其他 别的 前女 前男 前妻 前夫 邻居 闺蜜 同学 同事 某某 某个 那个 这个 个人 谁 他的 她的 ta 他地 她地 他电 她电 他手 她手 他联 她联 他订 她订 "
+    "他快 她快 他购 她购 他买 她买 买家 有哪 有什 his her another other someone what who",
+    "E11": "忽略 无视 忘记 忘掉 跳过 系统 提示 管理 开发 越狱 扮演 假装 内部 配置 参数 密钥 密码 数据 源代 后台 现在 模式 api token prompt ignore disregard forget jailbreak reveal developer you",
+}
+"""By rule: words of which every text that its detector below hears holds one, at least its first two characters."""
+
+_RULES_BY_PAIR: dict[str, set[str]] = {}
+_RULES_BY_CHAR: dict[str, set[str]] = {}
+for _rule, _words in _SIGNAL_WORDS.items():
+    for _word in _words.split():
+        (_RULES_BY_PAIR if len(_word) > 1 else _RULES_BY_CHAR).setdefault(_word[:2], set()).add(_rule)
+_SIGNAL_PAIRS = frozenset(_RULES_BY_PAIR)
+_SIGNAL_CHARS = frozenset(_RULES_BY_CHAR)
+_NO_RULES: frozenset[str] = frozenset()
 
 
-def has_signal(text: str) -> bool:
-    """Whether any detector below could have something to say about a text. False lets all of them be skipped.
+def signals(text: str) -> Set[str]:
+    """Return the rules whose detectors below could have something to say about a text; the others can be skipped.
 
-    Every pattern below contains one of the signal words; a set of their first two characters is many times faster to
-    look through than the patterns themselves.
+    Looking for the first two characters of the signal words is many times faster than the patterns themselves.
     """
     low = text.lower()
-    return not _SIGNAL_PAIRS.isdisjoint(map(add, low, low[1:])) or not _SIGNAL_CHARS.isdisjoint(low)
+    if _SIGNAL_PAIRS.isdisjoint(map(add, low, low[1:])) and _SIGNAL_CHARS.isdisjoint(low):
+        return _NO_RULES
+    rules: set[str] = set()
+    for pair in _SIGNAL_PAIRS.intersection(map(add, low, low[1:])):
+        rules |= _RULES_BY_PAIR[pair]
+    for char in _SIGNAL_CHARS.intersection(low):
+        rules |= _RULES_BY_CHAR[char]
+    return rules
 
 
 # E1 ------------------------------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ class Situation:
         for plain_id in (text_id, _WITHOUT_SLOTS.get(text_id, "clarify")):
             source = self.texts.get(plain_id, self.language, _NO_OVERRIDES)
             try:
-                facts = _Layered(extra, self.facts(None)) if extra is not None else None
+                facts = _Layered(extra, self) if extra is not None else None
                 return Saying(self.render(source, facts), source, plain_id, generic)
             except MissingFact:
                 continue
@@ -128,7 +128,7 @@ class Situation:
             MissingFact: a slot of it has no value.
         """
         source = self.texts.get(text_id, self.language, self.turn.texts)
-        facts = _Layered(extra, self.facts(None)) if extra is not None else None
+        facts = _Layered(extra, self) if extra is not None else None
         return Saying(self.render(source, facts), source, text_id, generic)
 
     def say_first(self, *text_ids: str, generic: bool = False) -> Saying:
@@ -302,20 +302,20 @@ _read_memory = attrgetter(*_MEMORY_FIELDS)
 class _Layered(Mapping[str, Any]):
     """A few values laid over the turn's facts."""
 
-    __slots__ = ("_below", "_over")
+    __slots__ = ("_over", "_situation")
 
-    def __init__(self, over: Mapping[str, Any], below: Mapping[str, Any]) -> None:
+    def __init__(self, over: Mapping[str, Any], situation: Situation) -> None:
         self._over = over
-        self._below = below
+        self._situation = situation
 
     def __getitem__(self, root: str) -> Any:
-        return self._over[root] if root in self._over else self._below[root]
+        return self._over[root] if root in self._over else self._situation.facts(None)[root]
 
     def __iter__(self) -> Iterator[str]:
-        return iter({*self._over, *self._below})
+        return iter({*self._over, *self._situation.facts(None)})
 
     def __len__(self) -> int:
-        return len({*self._over, *self._below})
+        return len({*self._over, *self._situation.facts(None)})
 
 
 _NO_OVERRIDES: Mapping[str, str] = {}

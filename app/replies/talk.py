@@ -14,7 +14,8 @@ _LONGEST = 40
 _MARKS = re.compile(r"[\[【][^\[\]【】\n]{1,10}[\]】]")
 _BREAKS = re.compile(r"[\s，,。.!！~～、…;；:：()（）\-—]+")
 # '好吧' agrees, '可以吧' wants to know.
-_ASKS = re.compile(r"[?？吗么]|(?:可以|对|是|没错|没问题|收到|懂|明白).{0,2}[吧嘛]$")
+_ASKING = frozenset("?？吗么")
+_WONDERS = re.compile(r"(?:可以|对|是|没错|没问题|收到|懂|明白).{0,2}[吧嘛]$")
 _TAIL = r"[了的呢哈啊呀吧哦噢喔喽咯啦嘛哟嗷诶滴哒]*(?:亲+|宝|美女|帅哥|小姐姐|小哥哥|老板)?"
 
 _ACKNOWLEDGES = (
@@ -55,7 +56,9 @@ def talk_of(text: str) -> Talk | None:
     Codes that platforms put for faces and masked values are passed over; a question mark or a question particle means
     that something is asked.
     """
-    if len(text) > _LONGEST or _ASKS.search(text):
+    if len(text) > _LONGEST or not _ASKING.isdisjoint(text):
+        return None
+    if text.rstrip().endswith(("吧", "嘛")) and _WONDERS.search(text):
         return None
     said = False
     for clause in _BREAKS.split(_MARKS.sub(" ", text) if "[" in text or "【" in text else text):

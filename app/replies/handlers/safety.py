@@ -5,7 +5,7 @@ Source: the domain rules, E1–E4, E10 and E11.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from app.domain.knowledge import CaseSpec
 from app.domain.matching import Match
@@ -17,7 +17,16 @@ from app.replies.situation import Situation
 
 __all__ = ["fired_rules", "rule_outcome", "speaks_to_assistant"]
 
-_FIRED_BY = {topic: id_ for id_ in ("E1", "E2", "E3", "E4", "E10", "E11") for topic in RULE[id_].topics}
+_DETECTORS: Mapping[str, Callable[[str], object]] = {
+    "E1": lexicon.is_threat,
+    "E2": lexicon.reports_injury,
+    "E3": lexicon.asks_for_human,
+    "E4": lexicon.is_insult,
+    "E10": lexicon.asks_for_others_data,
+    "E11": lexicon.injection_spans,
+}
+
+_FIRED_BY = {topic: id_ for id_ in _DETECTORS for topic in RULE[id_].topics}
 """Topics that fire one of the rules here, whatever the message's words."""
 
 # Buyers also write Traditional characters; these are the ones the lexicon's words are made of.
@@ -41,19 +50,9 @@ def fired_rules(situation: Situation, best_topics: Sequence[str]) -> list[Rule]:
     plain = situation.text
     if not _TRADITIONAL.isdisjoint(plain):
         plain = plain.translate(_SIMPLIFIED)
-    if plain and lexicon.has_signal(plain):
-        if lexicon.is_threat(plain):
-            fired.add("E1")
-        if lexicon.reports_injury(plain):
-            fired.add("E2")
-        if lexicon.asks_for_human(plain):
-            fired.add("E3")
-        if lexicon.is_insult(plain):
-            fired.add("E4")
-        if lexicon.asks_for_others_data(plain):
-            fired.add("E10")
-        if lexicon.injection_spans(plain):
-            fired.add("E11")
+    for rule_id in lexicon.signals(plain):
+        if _DETECTORS[rule_id](plain):
+            fired.add(rule_id)
     return [rule for rule in RULE.values() if rule.id in fired] if fired else []
 
 
