@@ -6,8 +6,7 @@ Source: the domain rules on reaction (bursts) and on text handling (very long te
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from app.intents.normalise import LONGEST_TEXT, Normaliser, is_social, language_of
 
@@ -26,13 +25,13 @@ _LEADING_OVER = re.compile(
     r"(?:暂时|目前)?(?:没有|没|木有)(?:别的|其他|其它)?(?:了|问题了?)?|没事了?|不用了|是的|对的?|对了|是"
 )
 _REQUEST = re.compile(r"我要|我想|帮|请|麻烦|给我|申请|转|催|取消|投诉|退|换|查|改|开")
-_UNFINISHED = re.compile(
-    r"(?:[,，、：:；;]|\.{2,}|…|因为|所以|但是|可是|然后|还有|而且|如果|就是|那个|这个|我的|关于|的话|以及|和|跟|或者)\s*$"
+_UNFINISHED: Final = (
+    *",，、：:；;…和跟",
+    *"因为 所以 但是 可是 然后 还有 而且 如果 就是 那个 这个 我的 关于 的话 以及 或者 ..".split(),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Clause:
+class Clause(NamedTuple):
     """One clause: as the buyer wrote it, and made comparable."""
 
     text: str
@@ -42,9 +41,11 @@ class Clause:
 def clauses_of(text: str, normaliser: Normaliser) -> list[Clause]:
     """Return the clauses of a message that hold any letter or digit; at most 400, from its first 8,000 characters."""
     text = text[:LONGEST_TEXT]
-    if "http" in text or "www." in text:
+    # Nothing but letters and digits: neither links nor separators.
+    plain = text.isalnum()
+    if not plain and ("http" in text or "www." in text):
         text = _LINK.sub(" ", text)
-    if _SEPARATOR.search(text) is None:
+    if plain or _SEPARATOR.search(text) is None:
         normalised = normaliser.normalise(text)
         return [Clause(text.strip(), normalised)] if normalised else []
     clauses: list[Clause] = []
@@ -77,7 +78,7 @@ def is_fragment(text: str, content: str) -> bool:
         text: the message as written.
         content: its normalised content without courtesy.
     """
-    if not content or is_social(content) or _UNFINISHED.search(text):
+    if not content or is_social(content) or text.rstrip().endswith(_UNFINISHED):
         return True
     if language_of(content) != "zh":
         return " " not in content and len(content) < 12

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from math import exp, log
-from operator import sub
 from struct import Struct
 from typing import Final
 
@@ -65,10 +64,10 @@ def features_of(index: LanguageIndex, hits: Hits, text: str, gate: float) -> NDA
         *signs,
     )
     cells: list[float] = []
-    keys, usual_signs = index.keys, index.signs
+    keys, differing = index.keys, index.differing
     for hit, sharp in zip(found, sharpened, strict=True):
-        line, near = hit.linear, hit.nearest
-        key, key_size, norm = keys[hit.variant]
+        place, variant, line, near, nearest_three, covers, covers_concepts = hit
+        key, key_size, norm = keys[variant]
         common = near * root
         cells += (
             line,
@@ -76,15 +75,15 @@ def features_of(index: LanguageIndex, hits: Hits, text: str, gate: float) -> NDA
             sharp / spread,
             near,
             near - (near_second if near == near_first else near_first),
-            hit.nearest_three,
+            nearest_three,
             common * norm / total,
             common / norm,
-            hit.covers * known,
-            hit.covers_concepts,
+            covers * known,
+            covers_concepts,
             ratio(text, key) / 100,
             1.0 if text == key else 0.0,
             size - key_size,
-            *map(abs, map(sub, signs, usual_signs[hit.place])),
+            *differing(place, signs),
             *of_text,
         )
     # Several times faster than making an array of the list.

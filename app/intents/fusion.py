@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from math import exp
-from operator import add
 from typing import Any
 
 import numpy as np
@@ -48,17 +47,22 @@ class Trees:
     tiled: NDArray[np.float32]
     """The limits once for each of ``CANDIDATES``; shape (3 * trees, candidates)."""
 
-    def score(self, rows: NDArray[np.float32]) -> list[float]:
-        """Return the sum of all trees' values for each row of features."""
+    def terms(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the features, all answers, and each left and right answer times its root's, for each row of features.
+
+        Shape (features + 5 * trees, rows).
+        """
+        columns = rows.T
         count = len(rows)
-        # Questions along the first axis: each is read for all rows at once.
         limits = self.tiled if count == CANDIDATES else self.limits[:, None]
-        answers = rows.T.take(self.features, axis=0) > limits
+        answers = columns.take(self.features, axis=0) > limits
         below = answers.reshape(3, -1)
         both = below[1:] & below[0]
-        known = np.concatenate((answers, both.reshape(-1, count))).astype(np.float32)
-        base = self.base
-        return [total + base for total in self.weights.dot(known).tolist()]
+        return np.concatenate((columns, answers, both.reshape(-1, count)))
+
+    def score(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the sum of all trees' values for each row of features."""
+        return self.weights.dot(self.terms(rows)[rows.shape[1] :]) + self.base
 
     @classmethod
     def of(cls, features: NDArray[Any], limits: NDArray[Any], values: NDArray[Any]) -> Trees:
@@ -86,17 +90,19 @@ class Fusion:
     """One language's model over ``FEATURES`` as they are (standardisation folded in), and its gate."""
 
     coefficients: NDArray[np.float32]
+    """Of the features; with trees, of all their ``terms``."""
     intercept: float
     trees: Trees | None
     gate: Gate
 
     def probabilities(self, rows: NDArray[np.float32]) -> list[float]:
         """Return, for each candidate's row of features, the probability that it answers the text."""
-        logits: list[float] = rows.dot(self.coefficients).tolist()
-        if self.trees is not None:
-            logits = [*map(add, logits, self.trees.score(rows))]
+        trees = self.trees
+        terms = rows.T if trees is None else trees.terms(rows)
         intercept = self.intercept
-        return [1 / (1 + exp(min(30.0, -logit - intercept))) for logit in logits]
+        return [
+            1 / (1 + exp(min(30.0, -logit - intercept))) for logit in self.coefficients.dot(terms).tolist()
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +124,18 @@ class FusionModel:
         fusions: dict[str, Fusion] = {}
         for language, part in document["languages"].items():
             trees: Trees | None = None
+            coefficients = np.array(part["coefficients"], dtype=np.float32)
+            intercept = float(part["intercept"])
             if f"{language}.features" in arrays:
                 trees = Trees.of(*(arrays[f"{language}.{name}"] for name in ("features", "limits", "values")))
+                coefficients = np.concatenate((coefficients, trees.weights))
+                intercept += trees.base
             weights: list[float] = (
                 arrays[f"{language}.gate"].astype(np.float64) * part["gate_scale"]
             ).tolist()
             fusions[language] = Fusion(
-                coefficients=np.array(part["coefficients"], dtype=np.float32),
-                intercept=float(part["intercept"]),
+                coefficients=coefficients,
+                intercept=intercept,
                 trees=trees,
                 gate=Gate(tuple(weights), float(part["gate_bias"])),
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import log
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
@@ -30,6 +31,7 @@ CANDIDATES: Final = 4
 _SHORTLIST: Final = 6
 """Entries that the classifier puts forward; the candidates are those of them that come nearest."""
 _NEAREST_SHARE: Final = 0.5
+_DIFFERING: Final = 4_096
 
 Floats: TypeAlias = NDArray[np.float32]
 Ints: TypeAlias = NDArray[np.int32]
@@ -44,8 +46,7 @@ class Phrasing(NamedTuple):
     normalised: str
 
 
-@dataclass(slots=True)
-class Hit:
+class Hit(NamedTuple):
     """One entry found: its place in the index, the slice of its phrasings, and how near it is."""
 
     place: int
@@ -63,8 +64,7 @@ class Hit:
     """The same over its concepts only; 1 when it has none."""
 
 
-@dataclass(slots=True)
-class Hits:
+class Hits(NamedTuple):
     """What a search found: at most ``CANDIDATES`` entries, best first, and what the features need of the text."""
 
     found: list[Hit]
@@ -109,8 +109,8 @@ class LanguageIndex:
     """Where each entry's phrasings begin; one longer than the entries."""
     keys: list[tuple[str, float, float]] = field(init=False)
     """Of each phrasing: its normalised text, the logarithm of its length and one, its norm."""
-    signs: list[tuple[float, ...]] = field(init=False)
-    """The rows of ``shown``."""
+    differing: Callable[[int, tuple[float, ...]], tuple[float, ...]] = field(init=False)
+    """From an entry's place and a text's signs to how far each is from the entry's usual one."""
     _tokens: Callable[[str, Lexicon], Tokens] = field(init=False)
     _bits: BitRows | None = field(init=False)
     """With a classifier."""
@@ -130,7 +130,12 @@ class LanguageIndex:
         self.bounds = bounds.tolist()
         self.entries = of_entry[bounds[:-1]]
         self.entry_numbers = tuple(self.entries.tolist())
-        self.signs = [tuple(row) for row in self.shown.tolist()]
+        usual: list[list[float]] = self.shown.tolist()
+        self.differing = lru_cache(_DIFFERING)(
+            lambda place, signs: tuple(
+                [abs(sign - one) for sign, one in zip(signs, usual[place], strict=True)]
+            )
+        )
         self._unknown_weight = float(np.log(len(self.phrasings) + 1.0) + 1.0) * 0.9
         squares = self._squares = self.weights * self.weights
         documents = self.documents.astype(np.intp)

@@ -39,6 +39,8 @@ _VETOED: Final = 0.05
 _HALVED: Final = 0.5
 
 _Ranked: TypeAlias = tuple[tuple[Candidate, ...], float]
+_Known: TypeAlias = tuple[str, str, tuple[Match, ...], bool, bool]
+"""An understanding without its text and time: normalised, language, questions, social, complete."""
 _Allowed: TypeAlias = NDArray[np.bool_] | None
 
 
@@ -103,19 +105,20 @@ class Matcher:
         """Take a message apart into its questions and rank the entries for each. Never raises, whatever the text."""
         began = self._monotonic()
         find = self._understood if len(text) <= _LONGEST_CACHED else self._understand
-        known = find(text, self._excluded(scope), scope.thresholds or self._model.thresholds)
-        # Not ``dataclasses.replace``, which takes several times as long.
+        normalised, language, questions, social, complete = find(
+            text, self._excluded(scope), scope.thresholds or self._model.thresholds
+        )
         return Understanding(
-            text=known.text,
-            normalised=known.normalised,
-            language=known.language,
-            questions=known.questions,
-            social=known.social,
-            complete=known.complete,
+            text=text,
+            normalised=normalised,
+            language=language,
+            questions=questions,
+            social=social,
+            complete=complete,
             micros=int((self._monotonic() - began) * 1e6),
         )
 
-    def _understand(self, text: str, excluded: frozenset[int], thresholds: Thresholds) -> Understanding:
+    def _understand(self, text: str, excluded: frozenset[int], thresholds: Thresholds) -> _Known:
         clauses = clauses_of(text, self._normaliser)
         content = content_clauses(clauses)
         whole = joined(content)
@@ -123,7 +126,8 @@ class Matcher:
         social = (
             bool(clauses)
             and len(content) == len(clauses)
-            and all(is_social(one.normalised) for one in clauses)
+            and is_social(clauses[0].normalised)
+            and all([is_social(one.normalised) for one in clauses[1:]])
         )
         if not whole:
             questions: tuple[Match, ...] = ()
@@ -131,14 +135,13 @@ class Matcher:
             questions = self._of_long_text(content, excluded, thresholds)
         else:
             questions = self._questions(text, content, whole, excluded, thresholds)
-        sure = any(match.band is Band.ANSWER for match in questions)
-        return Understanding(
-            text=text,
-            normalised=whole,
-            language=language_of(whole or text),
-            questions=questions,
-            social=social,
-            complete=not social and (sure or not is_fragment(text, whole)),
+        sure = any([match.band is Band.ANSWER for match in questions])
+        return (
+            whole,
+            language_of(whole or text),
+            questions,
+            social,
+            not social and (sure or not is_fragment(text, whole)),
         )
 
     def rank(self, text: str, *, scope: Scope) -> Match:
@@ -149,7 +152,11 @@ class Matcher:
     def _questions(
         self, text: str, content: list[Clause], whole: str, excluded: frozenset[int], thresholds: Thresholds
     ) -> tuple[Match, ...]:
-        candidates = [clause for clause in content if len(clause.normalised) >= _SHORTEST_QUESTION]
+        candidates = (
+            [clause for clause in content if len(clause.normalised) >= _SHORTEST_QUESTION]
+            if len(content) > 1
+            else content
+        )
         if len(candidates) > 1:
             distinct: dict[str, Match] = {}
             for clause in candidates:
@@ -192,19 +199,22 @@ class Matcher:
             return (), 0.0
         fusion = self._model.of(language)
         gate = fusion.gate.score(self._gates[language], hits.known, hits.unknown_tokens)
+        found = hits.found
         chances = fusion.probabilities(features_of(index, hits, whole, gate))
-        order = sorted(range(len(chances)), key=lambda at: -chances[at])[:_SHOWN]
+        order = sorted(range(len(chances)), key=chances.__getitem__, reverse=True)[:_SHOWN]
+        ids, numbers, phrasings = self._fitted.entry_ids, index.entry_numbers, index.phrasings
         ranked = tuple(
-            Candidate(
-                entry_id=self._fitted.entry_ids[index.entry_numbers[hits.found[at].place]],
-                score=chances[at],
-                variant=index.phrasings[hits.found[at].variant].text,
-            )
-            for at in order
+            [
+                Candidate(
+                    entry_id=ids[numbers[found[at].place]],
+                    score=chances[at],
+                    variant=phrasings[found[at].variant].text,
+                )
+                for at in order
+            ]
         )
-        return ranked, ranked[0].score * credence(
-            whole, index.phrasings[hits.found[order[0]].variant].normalised
-        )
+        best = order[0]
+        return ranked, chances[best] * credence(whole, phrasings[found[best].variant].normalised)
 
     def _excluded(self, scope: Scope) -> frozenset[int]:
         if not self._scoped:
