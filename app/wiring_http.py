@@ -59,6 +59,8 @@ class HttpSide:
             passwords=passwords,
             limits=LoginLimits(app.database, now_of=shared_time(app.clock)),
         )
+        # Signing out is told to the other processes by the event log.
+        sessions.on_revoked(lambda _session_hash: app.hub.notify())
         conversations = ConversationService(app.desk, policy_of=app.directory.shop)
         escalations = EscalationService(app.desk)
         sending = SendService(app.desk, check_text=check_agent_text)
@@ -94,6 +96,7 @@ class HttpSide:
                 conversations=conversations, escalations=escalations, sending=sending, presence=app.presence
             ),
             clock=app.clock,
+            ids=app.ids,
             metrics=app.metrics,
             allowed_origins=(public_url,) if public_url is not None else (),
         )

@@ -69,6 +69,7 @@ class ApiWorld:
                 presence=desk.presence,
             ),
             clock=desk.clock,
+            ids=desk.ids,
             metrics=desk.metrics,
             allowed_origins=["https://desk.example.com"],
         )

@@ -284,6 +284,7 @@ class RecordingSubscriber:
         self.user = user
         self.watching: set[int] = set()
         self.frames: list[dict[str, Any]] = []
+        self.controls: list[tuple[str, dict[str, str]]] = []
 
     def push(self, frame: str, size: int) -> None:
         """Keep a frame."""
@@ -291,6 +292,10 @@ class RecordingSubscriber:
 
     async def room(self) -> None:
         """There is always room."""
+
+    def control(self, kind: str, data: Mapping[str, str]) -> None:
+        """Keep what processes say to each other."""
+        self.controls.append((kind, dict(data)))
 
     def types(self) -> list[str]:
         """The types of what came, in order."""

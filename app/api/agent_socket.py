@@ -31,8 +31,10 @@ from app.core.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from app.core.ids import Ids
 from app.core.metrics import Metrics
 from app.desk.auth import Principal, SessionService
+from app.desk.events import CONTROL_SESSION_ENDED, CONTROL_TAKEN_OVER
 from app.desk.hub import EventHub
 from app.desk.people import User, group_ids
 from app.desk.presence import PresenceService
@@ -52,7 +54,7 @@ FRAMES_AT_ONCE = 300
 """A person can't; a script that works off a queue in a burst can."""
 
 LOOK_AGAIN_SECONDS = 60.0
-"""How often a socket's session is checked again; signing out at this process takes effect at once."""
+"""How often a socket's session is checked again; signing out takes effect by the event log."""
 
 CLOSE_SECONDS = 2.0
 
@@ -81,6 +83,7 @@ class AgentSockets:
         router: Router,
         commands: AgentCommands,
         clock: Clock,
+        ids: Ids,
         metrics: Metrics,
         allowed_origins: Collection[str] = (),
     ) -> None:
@@ -92,6 +95,7 @@ class AgentSockets:
         self.router = router
         self.commands = commands
         self.clock = clock
+        self.ids = ids
         self._metrics = metrics
         self._allowed_origins = frozenset(allowed_origins)
         self._open: set[_AgentSocket] = set()
@@ -125,7 +129,7 @@ class AgentSockets:
             return
         assert principal.user is not None
         await websocket.accept()
-        agent_socket = _AgentSocket(self, websocket, principal, principal.user)
+        agent_socket = _AgentSocket(self, websocket, principal, principal.user, name=self.ids.token(9))
         self._open.add(agent_socket)
         self._metrics.agents_connected.set(len(self._open))
         try:
@@ -134,11 +138,12 @@ class AgentSockets:
             self._open.discard(agent_socket)
             self._metrics.agents_connected.set(len(self._open))
 
-    def take_over(self, kept: _AgentSocket) -> None:
-        """Close an agent's other sockets."""
+    async def take_over(self, kept: _AgentSocket) -> None:
+        """Close an agent's other sockets, at whichever process they are."""
         for one in list(self._open):
             if one is not kept and one.user.id == kept.user.id:
-                one.finish(CloseCode.TAKEN_OVER, "taken over by another window")
+                one.taken_over()
+        await self.presence.take_over(kept.user, kept.name)
 
     async def recheck(self) -> None:
         """Look at once whether every socket's session still holds, and what its person may see now."""
@@ -165,14 +170,17 @@ class AgentSockets:
     def _revoked(self, session_hash: str) -> None:
         for one in list(self._open):
             if one.session_hash == session_hash:
-                one.finish(CloseCode.SIGNED_OUT, "signed out")
+                one.signed_out()
 
 
 class _AgentSocket:
     """One socket: a reader that works off frames in order, a writer, and a look at the session now and then."""
 
-    def __init__(self, sockets: AgentSockets, websocket: WebSocket, principal: Principal, user: User) -> None:
+    def __init__(
+        self, sockets: AgentSockets, websocket: WebSocket, principal: Principal, user: User, *, name: str
+    ) -> None:
         self.user = user
+        self.name = name
         self.watching: set[int] = set()
         self.session_hash = principal.session_hash
         self.ended = asyncio.Event()
@@ -194,7 +202,19 @@ class _AgentSocket:
     async def room(self) -> None:
         await self._queue.room()
 
+    def control(self, kind: str, data: Mapping[str, str]) -> None:
+        if kind == CONTROL_TAKEN_OVER and data["keep"] != self.name:
+            self.taken_over()
+        elif kind == CONTROL_SESSION_ENDED and data["session"] == self.session_hash:
+            self.signed_out()
+
     # Life
+
+    def taken_over(self) -> None:
+        self.finish(CloseCode.TAKEN_OVER, "taken over by another window")
+
+    def signed_out(self) -> None:
+        self.finish(CloseCode.SIGNED_OUT, "signed out")
 
     def finish(self, code: int, reason: str) -> None:
         """Have the socket closed."""
@@ -323,7 +343,7 @@ class _AgentSocket:
     async def _greet(self, frame_id: str, hello: Hello) -> None:
         sockets = self._sockets
         if hello.takeover:
-            sockets.take_over(self)
+            await sockets.take_over(self)
         # The stream's beginning is fixed before the state is read: what happens in between is told twice, never lost.
         resume = await sockets.hub.check(hello.resume_after)
         if hello.resume_after is None or resume.is_resync:

@@ -13,6 +13,7 @@ from app.core.clock import Clock
 from app.core.errors import UnauthenticatedError
 from app.core.ids import Ids
 from app.desk.audit import record
+from app.desk.events import CONTROL_SESSION_ENDED, append_events, control_event
 from app.desk.login_limits import LoginLimits
 from app.desk.passwords import Passwords, check_password_length
 from app.desk.people import User, find_user, user_from_row
@@ -169,13 +170,18 @@ class SessionService:
         return await self._database.read(find)
 
     async def sign_out(self, principal: Principal) -> None:
-        """End a session; its sockets are closed."""
+        """End a session; its sockets are closed, at whichever process they are."""
         now = self._clock.now_ms()
 
         def store(connection: Connection) -> None:
             connection.execute(delete(sessions).where(sessions.c.token_hash == principal.session_hash))
             record(connection, ids=self._ids, actor=principal.name, action="session.end", subject=principal.name,
                    at_ms=now, detail={"kind": principal.kind})  # fmt: skip
+            if principal.user is not None:
+                ended = control_event(
+                    CONTROL_SESSION_ENDED, {"session": principal.session_hash}, agent_id=principal.user.id, now_ms=now
+                )  # fmt: skip
+                append_events(connection, [ended])
 
         await self._database.write(store)
         for callback in self._on_revoked:

@@ -16,9 +16,12 @@ from app.desk.wire import conversation_wire, dumps, message_wire
 from app.storage.tables import console_events
 
 __all__ = [
+    "CONTROL_SESSION_ENDED",
+    "CONTROL_TAKEN_OVER",
     "EVENT_TYPES",
     "EventRow",
     "append_events",
+    "control_event",
     "conversation_event",
     "event_row",
     "last_seq",
@@ -47,6 +50,12 @@ EVENT_TYPES = (
     "resync",
 )
 """Everything the server sends by itself. Source: the contracts page, section 4."""
+
+CONTROL = "control."
+CONTROL_TAKEN_OVER = CONTROL + "taken_over"
+"""An agent's sockets are to be closed, but for the one named ``keep``."""
+CONTROL_SESSION_ENDED = CONTROL + "session_ended"
+"""The sockets of the session with the hash ``session`` are to be closed."""
 
 _LOCK = 0x68_75_6F_6A_69_01
 """Key of the advisory lock that puts ``seq`` in commit order on PostgreSQL."""
@@ -84,6 +93,11 @@ def event_row(
         "data": dumps(data),
         "created_at_ms": now_ms,
     }
+
+
+def control_event(kind: str, data: Mapping[str, str], *, agent_id: int, now_ms: int) -> EventRow:
+    """Say something to whoever holds sockets of an agent, at whichever process. It is never pushed to anybody."""
+    return event_row(kind, data, now_ms=now_ms, agent_id=agent_id)
 
 
 def message_created_event(

@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import orjson
 import structlog
 from sqlalchemy import Connection, func, select
 
 from app.core.clock import Clock
 from app.core.errors import UnavailableError
-from app.desk.events import last_seq, prune_events
+from app.desk.events import CONTROL, last_seq, prune_events
 from app.desk.people import User
 from app.desk.permissions import Permission
 from app.storage.database import Database
@@ -53,6 +54,10 @@ class Subscriber(Protocol):
         """Wait until most of what was pushed has left, so that a long replay doesn't count as slowness."""
         ...
 
+    def control(self, kind: str, data: Mapping[str, str]) -> None:
+        """Act on what another process said to the sockets of this agent (``CONTROL_…`` in ``app.desk.events``)."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Resume:
@@ -72,9 +77,12 @@ class _Event:
     agent_id: int | None
     conversation_id: int | None
     holder_id: int | None
+    control: str | None = None
 
     def is_for(self, subscriber: Subscriber) -> bool:
         user = subscriber.user
+        if self.control is not None:
+            return False
         if not user.sees_shop(self.shop_id):
             return False
         if self.agent_id == user.id or user.may(Permission.SUPERVISE):
@@ -211,8 +219,12 @@ class EventHub:
             page = await self._page(self._position)
             for event in page:
                 for subscriber, joined_at in list(self._subscribers.items()):
-                    if event.seq > joined_at and event.is_for(subscriber):
+                    if event.seq <= joined_at:
+                        continue
+                    if event.is_for(subscriber):
                         subscriber.push(event.frame, event.size)
+                    elif event.control is not None and event.agent_id == subscriber.user.id:
+                        subscriber.control(event.control, orjson.loads(event.frame))
             if page:
                 self._position = page[-1].seq
         return len(page) == PAGE
@@ -247,8 +259,13 @@ def _read(connection: Connection, after: int) -> Sequence[_Event]:
                 )
             )
         }
-    # Encoded here once, whatever the number of sockets it goes to.
-    frames = [f'{{"seq":{row.seq},"type":"{row.type}","data":{row.data}}}' for row in rows]
+    # Encoded here once, whatever the number of sockets it goes to. What is for processes keeps only its data.
+    frames = [
+        row.data
+        if row.type.startswith(CONTROL)
+        else f'{{"seq":{row.seq},"type":"{row.type}","data":{row.data}}}'
+        for row in rows
+    ]
     return [
         _Event(
             seq=row.seq,
@@ -259,6 +276,7 @@ def _read(connection: Connection, after: int) -> Sequence[_Event]:
             agent_id=row.agent_id,
             conversation_id=row.conversation_id,
             holder_id=None if row.conversation_id is None else holders.get(row.conversation_id),
+            control=row.type if row.type.startswith(CONTROL) else None,
         )
         for row, frame in zip(rows, frames, strict=True)
     ]

@@ -22,7 +22,7 @@ from app.core.errors import HuojiError, UnavailableError
 from app.desk.connections import LivingProcesses, bury_connections, connect, connected_agents, disconnect
 from app.desk.duty import Alone, Duty
 from app.desk.escalations import PolicyOf, enqueue_again
-from app.desk.events import conversation_event
+from app.desk.events import CONTROL_TAKEN_OVER, control_event, conversation_event
 from app.desk.people import User, find_user
 from app.desk.scope import conversation_query, read_conversation
 from app.desk.wire import conversation_wire
@@ -70,7 +70,7 @@ class PresenceService:
         desk: Desk,
         *,
         policy_of: PolicyOf,
-        process: Callable[[], str] = lambda: ALL_ALONE,
+        process: Callable[[], str | None] = lambda: ALL_ALONE,
         living: LivingProcesses | None = None,
         duty: Duty | None = None,
     ) -> None:
@@ -79,7 +79,7 @@ class PresenceService:
         Args:
             desk: where changes are made.
             policy_of: gives a shop's settings.
-            process: gives this process's id, which no process had before.
+            process: gives this process's id, which no process had before; None while it has none.
             living: gives the processes that live; this one alone unless given.
             duty: says whether this process sweeps.
         """
@@ -112,7 +112,9 @@ class PresenceService:
         def note(work: Work) -> None:
             now_ms = work.shared_now_ms()
             _mark(work, user.id, seen_at_ms=now_ms)
-            connect(work.connection, (user.id,), self._process(), now_ms=now_ms)
+            process = self._process()
+            if process is not None:
+                connect(work.connection, (user.id,), process, now_ms=now_ms)
 
         await self._desk.change(note)
 
@@ -125,9 +127,21 @@ class PresenceService:
 
         def note(work: Work) -> None:
             _mark(work, user.id, seen_at_ms=work.shared_now_ms())
-            disconnect(work.connection, user.id, self._process())
+            process = self._process()
+            if process is not None:
+                disconnect(work.connection, user.id, process)
 
         await self._desk.change(note)
+
+    async def take_over(self, user: User, keep: str) -> None:
+        """Have every socket of an agent closed but the one named ``keep``, at whichever process they are."""
+
+        def tell(work: Work) -> None:
+            work.events.append(
+                control_event(CONTROL_TAKEN_OVER, {"keep": keep}, agent_id=user.id, now_ms=work.now_ms)
+            )
+
+        await self._desk.change(tell)
 
     def connected_agents(self, connection: Connection) -> set[int]:
         """Return who can be reached by a socket now, at this process or another."""
@@ -176,7 +190,7 @@ class PresenceService:
         return given_back
 
     def _living(self, connection: Connection) -> Collection[str]:
-        return {self._process()} if self._given_living is None else self._given_living(connection)
+        return {self._process() or ""} if self._given_living is None else self._given_living(connection)
 
     def _has_dead(self, connection: Connection) -> bool:
         living = self._living(connection)
@@ -238,9 +252,9 @@ class PresenceService:
     async def _stay(self) -> None:
         """Note again who has sockets here: this process was taken for dead if their rows are missing."""
         here = {user_id for user_id, count in self._sockets.items() if count > 0}
-        if not here:
-            return
         process = self._process()
+        if not here or process is None:
+            return
 
         def missing(connection: Connection) -> set[int]:
             found = select(agent_connections.c.agent_id).where(agent_connections.c.process == process)
