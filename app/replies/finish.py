@@ -199,7 +199,9 @@ def _only_courtesy(outcomes: Sequence[Outcome]) -> bool:
 
 
 def _only_greets(outcomes: Sequence[Outcome]) -> bool:
-    return all(outcome.topic in GREETING_TOPICS for outcome in outcomes)
+    return outcomes[0].topic in GREETING_TOPICS and all(
+        outcome.topic in GREETING_TOPICS for outcome in outcomes
+    )
 
 
 def _parts(text: str) -> list[str]:

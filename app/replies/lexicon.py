@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Set
 from functools import lru_cache
-from operator import add
 
 __all__ = [
     "angry_emoji",
@@ -44,14 +43,11 @@ _SIGNAL_WORDS: Mapping[str, str] = {
 }
 """By rule: words of which every text that its detector below hears holds one, at least its first two characters."""
 
-_RULES_BY_PAIR: dict[str, set[str]] = {}
-_RULES_BY_CHAR: dict[str, set[str]] = {}
+_SIGNALS: dict[str, dict[str, set[str]]] = {}
 for _rule, _words in _SIGNAL_WORDS.items():
     for _word in _words.split():
-        (_RULES_BY_PAIR if len(_word) > 1 else _RULES_BY_CHAR).setdefault(_word[:2], set()).add(_rule)
-_SIGNAL_PAIRS = frozenset(_RULES_BY_PAIR)
-_SIGNAL_CHARS = frozenset(_RULES_BY_CHAR)
-_NO_RULES: frozenset[str] = frozenset()
+        _SIGNALS.setdefault(_word[0], {}).setdefault(_word[:2], set()).add(_rule)
+_FIRST_CHARS = frozenset(_SIGNALS)
 
 
 def signals(text: str) -> Set[str]:
@@ -60,13 +56,11 @@ def signals(text: str) -> Set[str]:
     Looking for the first two characters of the signal words is many times faster than the patterns themselves.
     """
     low = text.lower()
-    if _SIGNAL_PAIRS.isdisjoint(map(add, low, low[1:])) and _SIGNAL_CHARS.isdisjoint(low):
-        return _NO_RULES
     rules: set[str] = set()
-    for pair in _SIGNAL_PAIRS.intersection(map(add, low, low[1:])):
-        rules |= _RULES_BY_PAIR[pair]
-    for char in _SIGNAL_CHARS.intersection(low):
-        rules |= _RULES_BY_CHAR[char]
+    for char in _FIRST_CHARS.intersection(low):
+        for sign, of_rules in _SIGNALS[char].items():
+            if sign in low:
+                rules |= of_rules
     return rules
 
 

@@ -147,9 +147,9 @@ class Situation:
             MissingFact: a slot has no value.
             OrdersWanted: it names the order and the orders haven't been looked up.
         """
-        if self.templates.is_static(source):
-            return source.strip()
         if facts is None:
+            if self.templates.is_static(source):
+                return source.strip()
             facts = self.facts(topic)
         return self.templates.render(source, facts, self.shop.tz).strip()
 

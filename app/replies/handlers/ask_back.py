@@ -51,8 +51,8 @@ def ask_back(situation: Situation, matches: Sequence[Match]) -> Outcome | None:
     del offered[_MOST:]
     situation.remember(offered=tuple(ids[:_MOST]), order_choices=(), asked_entry=None)
     if len(offered) == 1:
-        title = _title(situation, offered[0])
-        saying = situation.say("ask_back_one", extra={"choice": {"title": title}})
+        choice = {"title": _title(situation, offered[0])}
+        saying = situation.say("ask_back_one", extra={"choice": choice})
     else:
         lead = situation.say("ask_back")
         text = lead.text
