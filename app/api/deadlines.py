@@ -22,6 +22,11 @@ class Deadlines:
         self._ends: dict[asyncio.Task[Any], float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def watched(self) -> int:
+        """Tasks whose time is running."""
+        return len(self._ends)
+
     def start(self, task: asyncio.Task[Any]) -> None:
         """Begin a task's time. It is cancelled when ``finish`` doesn't follow in time."""
         loop = task.get_loop()

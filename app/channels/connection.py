@@ -29,6 +29,10 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[WireResponse] | None = None
+        self._deadline = 0.0
+        self._timeout = 0.0
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0
         self._is_open = False
         self._keep_alive = True
         self._begin_response()
@@ -60,7 +64,7 @@ class Connection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[WireResponse] = loop.create_future()
         self._waiter = waiter
-        timer = loop.call_later(timeout, self._fail, TimeoutError(f"no answer within {timeout:g} s"))
+        self._limit(loop, timeout)
         transport.write(request)
         try:
             return await waiter
@@ -69,12 +73,11 @@ class Connection(asyncio.Protocol):
             self._waiter = None
             self.close()
             raise
-        finally:
-            timer.cancel()
 
     def close(self) -> None:
         """End the connection at once."""
         self._is_open = False
+        self._stop_timer()
         if self._transport is not None:
             self._transport.abort()
 
@@ -102,6 +105,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_open = False
+        self._stop_timer()
         if exc is None and self._headers_done and self._ends_with_connection:
             self._finish()
         self._fail(ConnectionBrokenError("the connection ended before the answer was whole"))
@@ -138,6 +142,38 @@ class Connection(asyncio.Protocol):
         self._finish()
 
     # --- inside ---
+
+    def _limit(self, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
+        """Give the exchange that begins its time.
+
+        A timer that an earlier exchange left behind is kept when it comes soon enough, and set anew by ``_on_time``:
+        making one for every request would cost more than sending it.
+        """
+        self._timeout = timeout
+        self._deadline = loop.time() + timeout
+        if self._timer is not None:
+            if self._timer_at <= self._deadline:
+                return
+            self._timer.cancel()
+        self._set_timer(loop)
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer_at = self._deadline
+        self._timer = loop.call_at(self._deadline, self._on_time, loop)
+
+    def _on_time(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        if self._waiter is None:
+            return
+        if loop.time() < self._deadline:
+            self._set_timer(loop)
+            return
+        self._fail(TimeoutError(f"no answer within {self._timeout:g} s"))
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     @property
     def _ends_with_connection(self) -> bool:

@@ -56,8 +56,10 @@ class Sender(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Peer:
+    """Whom to connect to. One object a peer, so that its connections are found without comparing names."""
+
     host: str
     port: int
     is_tls: bool
@@ -93,6 +95,7 @@ class HttpClient:
         self._ssl_context = ssl_context
         self._user_agent = user_agent
         self._targets: dict[str, _Target] = {}
+        self._peers: dict[tuple[str, int, bool], _Peer] = {}
         self._idle: dict[_Peer, deque[Connection]] = {}
         self._is_closed = False
 
@@ -132,11 +135,28 @@ class HttpClient:
             problem = url_problem(url, self._policy)
             if problem is not None:
                 raise PeerUnavailableError(f"the address {problem}", code="url_not_allowed")
-            target = _take_apart(url, self._user_agent)
             if len(self._targets) >= _MAX_TARGETS:
+                # Connections of the peers forgotten grow old unused, and are closed.
                 self._targets.clear()
-            self._targets[url] = target
+                self._peers.clear()
+            target = self._targets[url] = self._take_apart(url)
         return target
+
+    def _take_apart(self, url: str) -> _Target:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        is_tls = parts.scheme == "https"
+        port = parts.port or (443 if is_tls else 80)
+        resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        name = f"[{host}]" if ":" in host else host
+        authority = name if parts.port is None else f"{name}:{port}"
+        key = (host, port, is_tls)
+        peer = self._peers.get(key)
+        if peer is None:
+            peer = self._peers[key] = _Peer(host, port, is_tls)
+        return _Target(
+            peer, f" {resource} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: {self._user_agent}\r\n"
+        )
 
     def _take_idle(self, peer: _Peer) -> Connection | None:
         connections = self._idle.get(peer)
@@ -221,20 +241,6 @@ class HttpClient:
         if not allowed:
             raise PeerUnavailableError(f"{peer.host} leads into a private network", code="url_not_allowed")
         return allowed
-
-
-def _take_apart(url: str, user_agent: str) -> _Target:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    is_tls = parts.scheme == "https"
-    port = parts.port or (443 if is_tls else 80)
-    resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    name = f"[{host}]" if ":" in host else host
-    authority = name if parts.port is None else f"{name}:{port}"
-    return _Target(
-        _Peer(host, port, is_tls),
-        f" {resource} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: {user_agent}\r\n",
-    )
 
 
 def _compose(request: WireRequest, target: _Target) -> bytes:

@@ -41,6 +41,9 @@ SEND_TIMEOUT_SECONDS = 15.0
 
 PAUSE_POLL_SECONDS = 0.5
 
+_TOLD = ("sent", "failed", "unconfirmed")
+"""Message states that agents hear of; that a bot's message was sent, they do not."""
+
 
 class Directory(Protocol):
     """Where accounts and adapters are found; pausing an account is written by its owner."""
@@ -105,13 +108,13 @@ class DeliveryService:
         self._hooks = hooks
         self._mark_operation = MarkDeliveries(hooks.append_events)
         self._lanes: dict[int, deque[OutboxItem]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
         self._known: set[int] = set()
         self._limits: dict[str, asyncio.Semaphore] = {}
         self._breakers: dict[str, Breaker] = {}
         self._held_until: dict[str, float] = {}
         self._in_flight_per_account = in_flight_per_account
-        self._counters: dict[tuple[str, Outcome], Counter] = {}
+        self._counters: dict[tuple[str, str], Counter] = {}
         self._stopping = asyncio.Event()
 
     def enqueued(self, items: Iterable[OutboxItem]) -> None:
@@ -125,9 +128,7 @@ class DeliveryService:
                 lane.append(item)
                 continue
             self._lanes[item.conversation_id] = deque((item,))
-            task = asyncio.get_running_loop().create_task(self._work(item.conversation_id))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks[item.conversation_id] = asyncio.create_task(self._work(item.conversation_id))
 
     @property
     def waiting(self) -> int:
@@ -143,7 +144,7 @@ class DeliveryService:
         """Finish what is under way within ``seconds``; what isn't by then stays in the outbox for the next start."""
         self._stopping.set()
         if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=seconds)
+            _, late = await asyncio.wait(self._tasks.values(), timeout=seconds)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
@@ -159,6 +160,7 @@ class DeliveryService:
                 self._known.discard(item.id)
         finally:
             self._lanes.pop(conversation_id, None)
+            self._tasks.pop(conversation_id, None)
             for item in lane:
                 self._known.discard(item.id)
 
@@ -185,7 +187,8 @@ class DeliveryService:
         limit = self._limits.get(item.account_id)
         if limit is None:
             limit = self._limits[item.account_id] = asyncio.Semaphore(self._in_flight_per_account)
-        async with limit:
+        await limit.acquire()
+        try:
             # All of this is looked at as late as possible: much may have changed in the queue for a place.
             account = self._directory.account(item.account_id)
             if account is None:
@@ -194,7 +197,9 @@ class DeliveryService:
             if self._clock.now_ms() > item.deadline_ms:
                 await self._settle(item, "failed", "failed", "expired", None)
                 return True
-            breaker = self._breakers.setdefault(item.account_id, Breaker())
+            breaker = self._breakers.get(item.account_id)
+            if breaker is None:
+                breaker = self._breakers[item.account_id] = Breaker()
             wait = self._wait_seconds(account, breaker)
             if wait <= 0:
                 probes = breaker.is_open
@@ -203,6 +208,8 @@ class DeliveryService:
                 finally:
                     if probes:
                         breaker.let_go()
+        finally:
+            limit.release()
         await self._pause(wait)
         return False
 
@@ -210,8 +217,14 @@ class DeliveryService:
         """Return how long an account's messages have to wait now, 0 when one may leave."""
         if account.is_paused:
             return PAUSE_POLL_SECONDS
-        held = self._held_until.get(account.id, 0.0) - self._clock.monotonic()
-        return held if held > 0 else breaker.wait_seconds(self._clock.monotonic())
+        if not breaker.is_open and account.id not in self._held_until:
+            return 0.0
+        now = self._clock.monotonic()
+        held = self._held_until.get(account.id, 0.0) - now
+        if held > 0:
+            return held
+        self._held_until.pop(account.id, None)
+        return breaker.wait_seconds(now)
 
     async def _try(self, item: OutboxItem, account: Account, breaker: Breaker) -> bool:
         # An agent who took over a moment ago wins.
@@ -238,7 +251,8 @@ class DeliveryService:
             log.error("delivery.adapter_failed", outbox_id=item.id, channel=account.channel, exc_info=error)
             receipt = Receipt(outcome=Outcome.FAILED, error=type(error).__name__)
         duration = self._clock.monotonic() - started
-        self._count(account.channel, receipt.outcome)
+        outcome = receipt.outcome.value
+        self._count(account.channel, outcome)
         self._note_health(account, breaker, receipt)
         item.attempts += 1
         attempt = {
@@ -246,13 +260,13 @@ class DeliveryService:
             "number": item.attempts,
             "started_at_ms": started_ms,
             "duration_ms": round(duration * 1000),
-            "outcome": receipt.outcome.value,
+            "outcome": outcome,
             "status_code": receipt.status,
             "error": receipt.error,
         }
         match receipt.outcome:
             case Outcome.DELIVERED:
-                await self._settle(item, "sent", "sent", None, attempt, receipt.external_id)
+                await self._mark(item, "sent", "sent", None, attempt, receipt.external_id)
                 if item.received_at_ms is not None:
                     self._metrics.reply_seconds.observe((self._clock.now_ms() - item.received_at_ms) / 1000)
                 return True
@@ -275,12 +289,10 @@ class DeliveryService:
                 await self._later(item, receipt, attempt, wait)
                 return False
 
-    def _count(self, channel: str, outcome: Outcome) -> None:
+    def _count(self, channel: str, outcome: str) -> None:
         counter = self._counters.get((channel, outcome))
         if counter is None:
-            counter = self._counters[channel, outcome] = self._metrics.deliveries.labels(
-                channel, outcome.value
-            )
+            counter = self._counters[channel, outcome] = self._metrics.deliveries.labels(channel, outcome)
         counter.inc()
 
     def _note_health(self, account: Account, breaker: Breaker, receipt: Receipt) -> None:
@@ -307,9 +319,8 @@ class DeliveryService:
         status: str,
         error: str | None,
         attempt: dict[str, Any] | None,
-        external_id: str | None = None,
     ) -> None:
-        await self._mark(item, state, status, error, attempt, external_id)
+        await self._mark(item, state, status, error, attempt, None)
         if state == "failed":
             log.warning("delivery.gave_up", outbox_id=item.id, account_id=item.account_id, error=error)
 
@@ -323,10 +334,9 @@ class DeliveryService:
         external_id: str | None,
     ) -> None:
         now_ms = self._clock.now_ms()
-        tell = status if status in ("sent", "failed", "unconfirmed") else None
         event = None
-        if tell is not None and (item.author is Author.AGENT or tell != "sent"):
-            event = self._hooks.delivery_event(item, tell, error, now_ms)
+        if status in _TOLD and (item.author is Author.AGENT or status != "sent"):
+            event = self._hooks.delivery_event(item, status, error, now_ms)
         mark = DeliveryMark(
             outbox_id=item.id,
             message_id=item.message_id,

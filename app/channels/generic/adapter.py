@@ -6,6 +6,7 @@ Source: the contracts page, section 2, "The generic channel, and relays"; docs/c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
@@ -126,7 +127,7 @@ class GenericAdapter:
     def read_response(self, response: WireResponse, *, now_ms: int) -> Receipt:
         status = response.status
         if 200 <= status < 300:
-            return Receipt(outcome=Outcome.DELIVERED, status=status)
+            return _delivered(status)
         if status in _PAUSE:
             outcome = Outcome.PAUSE_ACCOUNT
         elif status in _RETRY or status >= 500 or status < 400:
@@ -161,6 +162,11 @@ class GenericAdapter:
             cast("Mapping[str, Any]", item) for item in cast("list[Any]", items) if isinstance(item, dict)
         ]
         return tuple(documents[:MAX_ORDERS])
+
+
+@lru_cache(maxsize=100)
+def _delivered(status: int) -> Receipt:
+    return Receipt(outcome=Outcome.DELIVERED, status=status)
 
 
 def _get(account: Account, path: str, buyer_id: str) -> WireRequest | None:

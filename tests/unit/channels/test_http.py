@@ -228,6 +228,43 @@ async def test_no_answer_in_time_leaves_the_outcome_unknown(clock: FakeClock):
         await eventually(lambda: peer.open == 0, what="the connection to be dropped")
 
 
+async def test_a_request_over_a_kept_connection_has_a_time_of_its_own(clock: FakeClock):
+    answers = [OK, b""]
+
+    def once(_request: bytes, writer: asyncio.StreamWriter) -> bool:
+        writer.write(answers.pop(0))
+        return True
+
+    async with serving(once) as peer, client_of(clock) as client:
+        assert (await client.send(post(peer.url), timeout=600)).status == 200
+        with pytest.raises(OutcomeUnknownError, match=r"0\.05"):
+            await client.send(post(peer.url), timeout=0.05)
+        assert peer.connections == 1
+
+
+async def test_the_time_of_an_earlier_request_does_not_cut_a_later_one(clock: FakeClock):
+    held: list[asyncio.StreamWriter] = []
+
+    def hold_the_second(_request: bytes, writer: asyncio.StreamWriter) -> bool:
+        if len(peer.requests) == 1:
+            writer.write(OK)
+        else:
+            held.append(writer)
+        return True
+
+    loop = asyncio.get_running_loop()
+    async with serving(hold_the_second) as peer, client_of(clock) as client:
+        first_ends = loop.time() + 1
+        assert (await client.send(post(peer.url), timeout=1)).status == 200
+        sending = asyncio.create_task(client.send(post(peer.url), timeout=600))
+        await eventually(
+            lambda: held and loop.time() > first_ends + 0.1, what="the first one's time to be up"
+        )
+        held[0].write(OK)
+        assert (await sending).status == 200
+        assert peer.connections == 1
+
+
 async def test_a_cancelled_request_takes_its_connection_along(clock: FakeClock):
     async with serving(lambda _request, _writer: True) as peer, client_of(clock) as client:
         sending = asyncio.create_task(client.send(post(peer.url), timeout=5))

@@ -34,7 +34,9 @@ class Writer:
         self.marks: list[DeliveryMark] = []
         self.is_away = False
 
-    def submit(self, _operation: object, mark: DeliveryMark) -> asyncio.Future[None]:
+    def submit(
+        self, _operation: object, mark: DeliveryMark, *, lingers: bool = False
+    ) -> asyncio.Future[None]:
         """Keep a mark."""
         if self.is_away:
             raise UnavailableError("away")
