@@ -50,11 +50,15 @@ class SystemIds:
     def __init__(self, clock: Clock, node: int | None = None) -> None:
         """Take the clock, and the process's number from 0 to 1023 (random when not given)."""
         self._clock = clock
-        node = (secrets.randbits(_NODE_BITS) if node is None else node) & ((1 << _NODE_BITS) - 1)
-        self._node_bits = node << _COUNTER_BITS
+        self._node_bits = 0
+        self.use_node(secrets.randbits(_NODE_BITS) if node is None else node)
         self._slot = 0
         # Ids are made on the event loop and in the writer's thread.
         self._lock = threading.Lock()
+
+    def use_node(self, node: int) -> None:
+        """Be another node from now on: the number, from 0 to 1023, that no other process on this database has."""
+        self._node_bits = (node & ((1 << _NODE_BITS) - 1)) << _COUNTER_BITS
 
     def next(self) -> int:
         # One slot is one counter step inside a millisecond; when the counter overflows, or the clock stands

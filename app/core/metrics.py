@@ -77,6 +77,30 @@ class Metrics:
         self.bus_heard = Counter(
             "huoji_bus_heard_total", "Hints heard from other processes.", ["topic"], registry=registry
         )
+        self.partitions_owned = Gauge(
+            "huoji_partitions_owned",
+            "Partitions of conversations that this process works.",
+            registry=registry,
+        )
+        self.lease_changes = Counter(
+            "huoji_lease_changes_total",
+            "Partitions that changed hands, by what that was for this process.",
+            ["change"],
+            registry=registry,
+        )
+        self.fenced_writes = Counter(
+            "huoji_fenced_writes_total",
+            "Turns and marks refused because their partition has another owner.",
+            registry=registry,
+        )
+        self.processes = Gauge(
+            "huoji_processes", "Processes that share this database, this one included.", registry=registry
+        )
+        self.oldest_open_seconds = Gauge(
+            "huoji_inbox_oldest_seconds",
+            "Age of the oldest event of this process's partitions that isn't worked off.",
+            registry=registry,
+        )
         self.logs_dropped = Counter(
             "huoji_logs_dropped_total", "Log lines dropped because the sink was blocked.", registry=registry
         )

@@ -5,19 +5,29 @@ A row's id is its idempotency key; a conversation's rows leave in the order of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY, BIGINT, SMALLINT
 
 from app.core.ids import Ids
 from app.domain.delivery import OutboundMessage
 from app.domain.messages import Author, Content
 from app.storage.tables import conversations, messages, outbox
 
-__all__ = ["OutboxItem", "drop_supersedable", "enqueue_outbound", "open_items", "outbox_row", "replay"]
+__all__ = [
+    "OutboxItem",
+    "drop_supersedable",
+    "enqueue_outbound",
+    "items_by_id",
+    "open_ids",
+    "open_items",
+    "outbox_row",
+    "replay",
+]
 
 BOT_DEADLINE_MS = 24 * 3600 * 1000
 AGENT_DEADLINE_MS = 72 * 3600 * 1000
@@ -173,15 +183,43 @@ def drop_supersedable(connection: Connection, conversation_id: int, *, now_ms: i
     return len(rows)
 
 
-def open_items(connection: Connection, partitions: Iterable[int], *, after: int = 0) -> list[OutboxItem]:
-    """Read every open row of some partitions with ids above ``after``, oldest first."""
-    rows = connection.execute(
-        select(outbox, conversations.c.external_id)
-        .join(conversations, conversations.c.id == outbox.c.conversation_id)
-        .where(outbox.c.state == "open", outbox.c.partition.in_(list(partitions)), outbox.c.id > after)
-        .order_by(outbox.c.id)
-    ).mappings()
-    return [_from_row(row) for row in rows]
+_OPEN_IDS = (
+    select(outbox.c.id)
+    .where(outbox.c.state == "open", outbox.c.partition.in_(bindparam("partitions", expanding=True)))
+    .order_by(outbox.c.id)
+)
+# One row with an array: a tenth of what as many rows would cost. Rows without a number are from before there were any.
+_OPEN_IDS_ARRAY = text(
+    "SELECT array_agg(id ORDER BY seq NULLS FIRST, id) FROM outbox"
+    " WHERE state = 'open' AND partition = ANY(:partitions)"
+).bindparams(bindparam("partitions", type_=ARRAY(SMALLINT)))
+_ITEMS = (
+    select(outbox, conversations.c.external_id)
+    .join(conversations, conversations.c.id == outbox.c.conversation_id)
+    .where(outbox.c.state == "open")
+)
+_ITEMS_IN = _ITEMS.where(outbox.c.id.in_(bindparam("ids", expanding=True)))
+_ITEMS_ANY = _ITEMS.where(outbox.c.id == bindparam("ids", type_=ARRAY(BIGINT)).any_())
+
+
+def open_ids(connection: Connection, partitions: Sequence[int]) -> Sequence[int]:
+    """Return the ids of every open row of some partitions, in the order of storing."""
+    values = {"partitions": list(partitions)}
+    if connection.dialect.name == "postgresql":
+        return connection.execute(_OPEN_IDS_ARRAY, values).scalar() or []
+    return connection.execute(_OPEN_IDS, values).scalars().all()
+
+
+def items_by_id(connection: Connection, ids: Sequence[int]) -> list[OutboxItem]:
+    """Read the rows that are still open, in the order given."""
+    statement = _ITEMS_ANY if connection.dialect.name == "postgresql" else _ITEMS_IN
+    rows = {row["id"]: row for row in connection.execute(statement, {"ids": list(ids)}).mappings()}
+    return [_from_row(rows[one]) for one in ids if one in rows]
+
+
+def open_items(connection: Connection, partitions: Sequence[int]) -> list[OutboxItem]:
+    """Read every open row of some partitions, in the order of storing."""
+    return items_by_id(connection, open_ids(connection, partitions))
 
 
 def _from_row(row: Mapping[Any, Any]) -> OutboxItem:

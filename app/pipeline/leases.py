@@ -1,0 +1,471 @@
+"""Which partitions this process owns, for how long it may be sure of that, and how they are shared with others.
+
+An embedded database has one process, which owns everything (``SoleLeases``). On PostgreSQL each process renews its
+lease once a second, gives up what it has above its share, and takes what is free (``SharedLeases``); the statements are
+in ``app.storage.leases``. Nobody else needs to know which of the two it is.
+
+A process is *sure* of its partitions until its last renewal's start plus the lease's length less a margin, by its own
+monotonic clock. After that nothing of them leaves for a marketplace. Commits need no such care: the database refuses
+them once the partition has another epoch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Mapping, Set
+from typing import Any, Protocol
+
+import structlog
+
+from app import __version__
+from app.bus.base import LEASES, Bus
+from app.core.clock import Clock
+from app.core.errors import UnavailableError
+from app.core.ids import SystemIds
+from app.core.metrics import Metrics
+from app.pipeline.place import Place
+from app.storage import leases as rows
+from app.storage.database import Database
+from app.storage.lease_line import LeaseLine
+from app.storage.leases import PARTITIONS, Holding, ProcessRow
+
+__all__ = ["LEASE_SECONDS", "LeaseHolder", "Leases", "SharedLeases", "SoleLeases"]
+
+log = structlog.get_logger(__name__)
+
+LEASE_SECONDS = 4.0
+"""A process that doesn't renew for this long loses its partitions to the first that looks."""
+
+MARGIN_SECONDS = 0.5
+"""How much earlier it stops being sure of them itself: clocks of two machines may run at slightly different rates."""
+
+TICK_SECONDS = 1.0
+RETRY_SECONDS = 0.25
+START_SECONDS = 0.05
+DRAIN_SECONDS = 5.0
+"""How long partitions given up for the others' sake may take to finish what is under way; later ones are kept."""
+
+QUICK_SECONDS = 0.5
+"""At a stop, what is finished within this time is handed over at once, without waiting for the rest."""
+
+_ALL = frozenset(range(PARTITIONS))
+
+
+class LeaseHolder(Protocol):
+    """The part of the program that works partitions."""
+
+    def gained(self, partitions: Set[int]) -> None:
+        """Begin with partitions: everything open in them is to be worked off."""
+        ...
+
+    def lost(self, partitions: Set[int]) -> None:
+        """Drop everything of partitions at once: others have them, or will."""
+        ...
+
+    async def drained(self, partitions: Set[int], seconds: float) -> Set[int]:
+        """Begin nothing new in partitions and wait for what is under way; return those in which nothing is."""
+        ...
+
+    def resumed(self, partitions: Set[int]) -> None:
+        """Go on with partitions that were to be drained."""
+        ...
+
+    async def caught_up(self) -> None:
+        """Return when everything that is committed now and open in this process's partitions is at hand.
+
+        Raises:
+            UnavailableError: the database didn't answer.
+        """
+        ...
+
+
+class Leases(Protocol):
+    """What everybody else sees of the leases."""
+
+    @property
+    def epochs(self) -> Mapping[int, int]:
+        """The partitions owned, with the epoch that every write of theirs has to name. Changes as they come and go."""
+        ...
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may store events and messages for this one's partitions."""
+        ...
+
+    def is_member(self) -> bool:
+        """Whether webhooks may be acked here: the others know of this process, and it is sure of its lease."""
+        ...
+
+    def holds(self, partition: int) -> bool:
+        """Whether this process owns a partition, is sure of it, and isn't about to give it up."""
+        ...
+
+    def fenced(self, partition: int) -> None:
+        """Hear that a write was refused for its epoch."""
+        ...
+
+    async def start(self, holder: LeaseHolder) -> None:
+        """Take what is due to this process; return when webhooks may be taken."""
+        ...
+
+    async def stop(self, seconds: float) -> None:
+        """Hand everything over, finishing what is under way within ``seconds``."""
+        ...
+
+
+class SoleLeases:
+    """One process on an embedded database: it owns everything, from start to end."""
+
+    is_shared = False
+
+    def __init__(self, *, database: Database, clock: Clock, metrics: Metrics, owner: str) -> None:
+        """``owner`` names the process in the database, for people who look there."""
+        self._database = database
+        self._clock = clock
+        self._metrics = metrics
+        self._owner = owner
+        self.epochs: dict[int, int] = {}
+
+    def is_member(self) -> bool:
+        return True
+
+    def holds(self, partition: int) -> bool:
+        return True
+
+    def fenced(self, partition: int) -> None:
+        self._metrics.fenced_writes.inc()
+        log.error("lease.fenced", partition=partition)
+
+    async def start(self, holder: LeaseHolder) -> None:
+        now_ms = self._clock.now_ms()
+        epochs = await self._database.write(
+            lambda connection: rows.take_all(connection, self._owner, now_ms=now_ms)
+        )
+        self.epochs.update(epochs)
+        self._metrics.partitions_owned.set(len(epochs))
+        holder.gained(_ALL)
+
+    async def stop(self, seconds: float) -> None:
+        """There is nobody to hand anything to: what is under way is finished by those who do it."""
+
+
+class SharedLeases:
+    """One of several processes on PostgreSQL, or the only one so far."""
+
+    def __init__(
+        self,
+        *,
+        line: LeaseLine,
+        clock: Clock,
+        ids: SystemIds,
+        metrics: Metrics,
+        bus: Bus,
+        place: Place,
+    ) -> None:
+        """``clock`` must be the machine's own, since leases run by the database's time."""
+        self._line = line
+        self._clock = clock
+        self._ids = ids
+        self._metrics = metrics
+        self._bus = bus
+        self._place = place
+        self._holder: LeaseHolder | None = None
+        self.epochs: dict[int, int] = {}
+        self.is_shared = False
+        self._id: str | None = None
+        self._joined = 0
+        self._knows = 0
+        self._is_known = False
+        self._is_leaving = False
+        self._sure_until = -math.inf
+        self._has_failed = False
+        self._giving_up: set[int] = set()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._last_look: asyncio.Task[None] | None = None
+        bus.subscribe(LEASES, lambda _payload: self._wake.set())
+
+    @property
+    def process_id(self) -> str | None:
+        """This process's id among the others; None while it has none."""
+        return self._id
+
+    def is_member(self) -> bool:
+        return self._is_known and self._clock.monotonic() < self._sure_until
+
+    def holds(self, partition: int) -> bool:
+        return (
+            partition in self.epochs
+            and partition not in self._giving_up
+            and self._clock.monotonic() < self._sure_until
+        )
+
+    def fenced(self, partition: int) -> None:
+        self._metrics.fenced_writes.inc()
+        log.warning("lease.fenced", partition=partition)
+        self._wake.set()
+
+    async def start(self, holder: LeaseHolder) -> None:
+        """Join the others; return once they know of this process.
+
+        Raises:
+            UnavailableError: the database didn't answer.
+        """
+        self._holder = holder
+        while True:
+            await self.tick()
+            if self.is_member():
+                break
+            # A peer that is dead or stalled will never know: its lease runs out instead.
+            await self._clock.sleep(START_SECONDS)
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="leases")
+
+    async def stop(self, seconds: float) -> None:
+        holder = self._holder
+        self._is_leaving = True
+        if holder is not None and self._id is not None:
+            with contextlib.suppress(UnavailableError):
+                process_id = self._id
+                await self._line.run(lambda connection: rows.mark_leaving(connection, process_id))
+            until = self._clock.monotonic() + seconds
+            await self._hand_over(holder, min(QUICK_SECONDS, seconds))
+            if self.epochs:
+                await self._hand_over(holder, max(0.0, until - self._clock.monotonic()))
+        for task in (self._task, self._last_look, *self._tasks):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        self._lose(set(self.epochs), "stopping")
+        if self._id is not None:
+            process_id = self._id
+            with contextlib.suppress(UnavailableError):
+                await self._line.run(lambda connection: rows.leave(connection, process_id))
+                log.info("lease.left", process=process_id)
+            self._bus.publish(LEASES)
+        self._is_known = False
+        self._sure_until = -math.inf
+        await self._line.close()
+
+    async def _hand_over(self, holder: LeaseHolder, seconds: float) -> None:
+        self._giving_up |= set(self.epochs)
+        drained = await holder.drained(frozenset(self.epochs), seconds)
+        with contextlib.suppress(UnavailableError):
+            await self._release(drained & set(self.epochs))
+
+    async def _run(self) -> None:
+        wait = TICK_SECONDS
+        while True:
+            await self._pause(wait)
+            try:
+                await self.tick()
+                wait = TICK_SECONDS if self._id is not None else 0.0
+                self._has_failed = False
+            except UnavailableError as problem:
+                wait = RETRY_SECONDS
+                if not self._has_failed:
+                    self._has_failed = True
+                    log.warning("lease.not_renewed", sure_for=self._sure_seconds(), reason=problem.message)
+            except Exception as problem:
+                wait = RETRY_SECONDS
+                log.error("lease.tick_failed", exc_info=problem)
+
+    async def _pause(self, seconds: float) -> None:
+        sleeper = asyncio.ensure_future(self._clock.sleep(seconds))
+        waker = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait((sleeper, waker), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeper.cancel()
+            waker.cancel()
+        self._wake.clear()
+
+    def _sure_seconds(self) -> float:
+        return round(max(0.0, self._sure_until - self._clock.monotonic()), 2)
+
+    async def tick(self) -> None:
+        """Renew the lease, see who else is there, bury the dead, give and take partitions.
+
+        Raises:
+            UnavailableError: the database didn't answer in time.
+        """
+        if self._id is None:
+            await self._join()
+        process_id = self._id
+        assert process_id is not None
+        # In this order: an owner that isn't among the processes read later has gone for good, its id never comes back.
+        holdings = await self._line.run(rows.read_holdings)
+        processes = await self._line.run(rows.read_processes)
+        self._knows = max((row.joined for row in processes), default=self._joined)
+        if any(row.id != process_id for row in processes):
+            # Before the renewal that tells them so: whoever reads that this process knows of it may rely on it.
+            self.is_shared = True
+        began = self._clock.monotonic()
+        knows = self._knows
+        if not await self._line.run(
+            lambda connection: rows.renew(
+                connection, process_id, knows=knows, lease_ms=round(LEASE_SECONDS * 1000)
+            )
+        ):
+            self._declared_dead(process_id)
+            return
+        self._sure_until = began + LEASE_SECONDS - MARGIN_SECONDS
+        processes = await self._bury(process_id, processes)
+        self._note_peers(process_id, processes)
+        free = await self._free(holdings, {row.id for row in processes})
+        await self._compare(process_id, holdings)
+        if not self._is_leaving:
+            await self._share(process_id, processes, free)
+
+    async def _join(self) -> None:
+        place = self._place
+        process_id = f"{place.host}:{place.pid}:{self._ids.token(6)}"
+        began = self._clock.monotonic()
+        self._joined, node = await self._line.run(
+            lambda connection: rows.register(
+                connection, process_id, host=place.host, pid=place.pid, place=place.identity,
+                version=__version__, lease_ms=round(LEASE_SECONDS * 1000),
+            )
+        )  # fmt: skip
+        self._ids.use_node(node)
+        self._id = process_id
+        self._is_known = False
+        self._sure_until = began + LEASE_SECONDS - MARGIN_SECONDS
+        log.info("lease.joined", process=process_id)
+        self._bus.publish(LEASES)
+
+    def _declared_dead(self, process_id: str) -> None:
+        """Everything it had may be others' by now: begin again, as a process that nobody knows."""
+        log.warning("lease.expired", process=process_id, partitions=len(self.epochs))
+        self._id = None
+        self._is_known = False
+        self._sure_until = -math.inf
+        self._lose(set(self.epochs), "expired")
+
+    async def _bury(self, process_id: str, processes: list[ProcessRow]) -> list[ProcessRow]:
+        others = [row for row in processes if row.id != process_id]
+        dead = [row.id for row in others if self._place.is_dead(row.place)]
+        if not dead and all(row.remaining_ms >= 0 for row in others):
+            return processes
+        buried = set(await self._line.run(lambda connection: rows.bury_expired(connection, dead=dead)))
+        for row in processes:
+            if row.id in buried:
+                log.warning("lease.process_lost", process=row.id, remaining_ms=row.remaining_ms)
+        return [row for row in processes if row.id not in buried]
+
+    def _note_peers(self, process_id: str, processes: list[ProcessRow]) -> None:
+        others = [row for row in processes if row.id != process_id]
+        self._metrics.processes.set(len(others) + 1)
+        self._is_known = all(row.knows >= self._joined for row in others)
+        if others:
+            if self._last_look is not None:
+                self._last_look.cancel()
+                self._last_look = None
+        elif self.is_shared and self._last_look is None and self._is_known:
+            self._last_look = asyncio.get_running_loop().create_task(self._look_once_more())
+
+    async def _look_once_more(self) -> None:
+        """What the others stored last must be at hand before this process stops looking for what others store."""
+        assert self._holder is not None
+        try:
+            await self._holder.caught_up()
+        except UnavailableError:
+            self._last_look = None
+            return
+        self.is_shared = False
+        self._last_look = None
+
+    async def _free(self, holdings: Mapping[int, Holding], present: Set[str]) -> int:
+        """Free what nobody living holds; return how many partitions are free."""
+        free = sum(not holding.owner for holding in holdings.values())
+        gone = {holding.owner for holding in holdings.values() if holding.owner} - present
+        if gone:
+            free += await self._line.run(lambda connection: rows.free_orphans(connection, gone))
+        return free
+
+    async def _compare(self, process_id: str, holdings: Mapping[int, Holding]) -> None:
+        """Drop what the database says is another's; give back what it says is ours and we don't know of."""
+        lost = {
+            partition
+            for partition, epoch in self.epochs.items()
+            if holdings.get(partition) != Holding(process_id, epoch)
+        }
+        self._lose(lost, "taken")
+        strays = {
+            partition: holding.epoch
+            for partition, holding in holdings.items()
+            if holding.owner == process_id and partition not in self.epochs
+        }
+        if strays:
+            # A claim whose answer was lost: taken anew under another epoch, it is certain what is written under which.
+            await self._line.run(lambda connection: rows.release(connection, process_id, strays))
+
+    async def _share(self, process_id: str, processes: list[ProcessRow], free: int) -> None:
+        active = max(1, sum(row.is_active for row in processes))
+        share = math.ceil(PARTITIONS / active)
+        kept = sorted(set(self.epochs) - self._giving_up)
+        if len(kept) > share:
+            self._give_up(set(kept[share:]))
+        elif free and len(kept) < share:
+            room = share - len(kept)
+            taken = await self._line.run(lambda connection: rows.claim(connection, process_id, limit=room))
+            if taken:
+                self._gain(taken)
+
+    def _gain(self, taken: Mapping[int, int]) -> None:
+        self.epochs.update(taken)
+        self._changed("gained", taken.keys(), "claimed")
+        assert self._holder is not None
+        self._holder.gained(taken.keys())
+
+    def _lose(self, partitions: Set[int], why: str) -> None:
+        if not partitions:
+            return
+        for partition in partitions:
+            del self.epochs[partition]
+        self._giving_up -= partitions
+        self._changed("lost", partitions, why)
+        if self._holder is not None:
+            self._holder.lost(partitions)
+
+    def _give_up(self, partitions: set[int]) -> None:
+        self._giving_up |= partitions
+        task = asyncio.get_running_loop().create_task(self._drain(partitions))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _drain(self, partitions: set[int]) -> None:
+        holder = self._holder
+        assert holder is not None
+        try:
+            drained = await holder.drained(partitions, DRAIN_SECONDS)
+            await self._release(drained & set(self.epochs))
+        except UnavailableError as problem:
+            log.warning("lease.not_released", reason=problem.message)
+        finally:
+            if not self._is_leaving:
+                kept = partitions & set(self.epochs)
+                self._giving_up -= partitions
+                if kept:
+                    holder.resumed(kept)
+
+    async def _release(self, partitions: Set[int]) -> None:
+        if not partitions:
+            return
+        process_id = self._id
+        given = {partition: self.epochs.pop(partition) for partition in partitions}
+        self._giving_up -= partitions
+        self._changed("released", partitions, "shared" if not self._is_leaving else "stopping")
+        assert self._holder is not None
+        self._holder.lost(partitions)
+        if process_id is not None:
+            await self._line.run(lambda connection: rows.release(connection, process_id, given))
+        self._bus.publish(LEASES)
+
+    def _changed(self, change: str, partitions: Set[int], why: str) -> None:
+        self._metrics.lease_changes.labels(change).inc(len(partitions))
+        self._metrics.partitions_owned.set(len(self.epochs))
+        log.info(f"lease.{change}", why=why, partitions=sorted(partitions), owned=len(self.epochs))
