@@ -20,6 +20,7 @@ from app.replies.finish import finish
 from app.replies.fitness import fitting
 from app.replies.guard import Guard
 from app.replies.handlers import ask_back, faq, media, order_choice, safety, unknown
+from app.replies.heard import entry_of, is_social, matches_of, note_attachments
 from app.replies.lexicon import is_affirmation
 from app.replies.outcome import OrdersWanted, Outcome, OutcomeKind
 from app.replies.plans import EntryPlans
@@ -63,7 +64,7 @@ class ReplyPolicy:
             return Decision(
                 kind=DecisionKind.SILENT,
                 memory=turn.memory,
-                matches=_matches(turn),
+                matches=matches_of(turn),
                 stage=turn.conversation.stage,
                 why=("off",),
             )
@@ -74,14 +75,14 @@ class ReplyPolicy:
 
     def _decide(self, situation: Situation) -> Decision:
         turn = situation.turn
-        heard = _matches(turn)
+        heard = matches_of(turn)
         conversation = turn.conversation
         matches = [fitting(match, turn.snapshot.by_id, conversation.stage) for match in heard]
-        _note_attachments(situation)
+        note_attachments(situation)
         sure = [
             (match, entry)
             for match in matches
-            if match.band is _SURE and (entry := _entry_of(situation, match)) is not None
+            if match.band is _SURE and (entry := entry_of(situation, match)) is not None
         ]
         fired = safety.fired_rules(situation, [entry.topic for _, entry in sure])
         severe = [rule for rule in fired if rule.major] if fired else fired
@@ -116,7 +117,7 @@ class ReplyPolicy:
             ]
         if repeat is _NEW or _picks_something(situation, matches):
             return None
-        if repeat is pace.Repeat.AGAIN or _is_social(situation):
+        if repeat is pace.Repeat.AGAIN or is_social(situation):
             return [Outcome(kind=OutcomeKind.SILENT, reason="repeat_guard")]
         rule = RULE["E14"]
         if situation.held:
@@ -297,7 +298,7 @@ class ReplyPolicy:
             unsure = [match for match in unsure if len(match.text.strip()) > _FRAGMENT] or unsure
         answered = self._unsure(situation, unsure)
         if answered is None:
-            return outcomes or [unknown.not_understood(situation, social=_is_social(situation))]
+            return outcomes or [unknown.not_understood(situation, social=is_social(situation))]
         return [answered]
 
     def _unsure(self, situation: Situation, matches: Sequence[Match]) -> Outcome | None:
@@ -320,7 +321,7 @@ class ReplyPolicy:
             if asked is not None:
                 situation.remember(unknown_streak=min(9, memory.unknown_streak + 1))
                 return asked
-        return unknown.not_understood(situation, social=_is_social(situation))
+        return unknown.not_understood(situation, social=is_social(situation))
 
     def _asked_detail(self, situation: Situation) -> Outcome | None:
         """Take a message nobody understood for the detail that an entry has just asked for; None when none has."""
@@ -335,7 +336,7 @@ class ReplyPolicy:
         match = max(asking, key=lambda one: one.confidence) if len(asking) > 1 else asking[0]
         if match.confidence < unknown.HANDED_OVER_AT:
             return None
-        entry = _entry_of(situation, match)
+        entry = entry_of(situation, match)
         if entry is None or not self._plans.of(entry).escalates:
             return None
         return unknown.unsure_to_human(situation, entry, match)
@@ -344,43 +345,6 @@ class ReplyPolicy:
 def _answers_us(situation: Situation) -> bool:
     """Whether 'yes' may answer a question of ours, so that it isn't mere talk."""
     return bool(situation.memory.offered) and is_affirmation(situation.text)
-
-
-def _matches(turn: Turn) -> tuple[Match, ...]:
-    if len(turn.utterances) == 1:
-        understanding = turn.utterances[0].understanding
-        return understanding.questions if understanding is not None else ()
-    return tuple(
-        match
-        for utterance in turn.utterances
-        if utterance.understanding is not None
-        for match in utterance.understanding.questions
-    )
-
-
-def _entry_of(situation: Situation, match: Match) -> Entry | None:
-    best = match.best
-    entry = situation.turn.snapshot.by_id.get(best.entry_id) if best is not None else None
-    if entry is None or not entry.is_in_scope(
-        shop_id=situation.shop.id, channel=situation.channel, now_ms=situation.now_ms
-    ):
-        return None
-    return entry
-
-
-def _note_attachments(situation: Situation) -> None:
-    """Remember the order and the product that the platform attached; both are trusted."""
-    order_id = situation.attached_order_id()
-    if order_id is not None and order_id != situation.memory.order_id:
-        situation.remember(order_id=order_id)
-    product_id = situation.attached_product_id()
-    if product_id is not None and product_id != situation.memory.product_id:
-        situation.remember(product_id=product_id)
-
-
-def _is_social(situation: Situation) -> bool:
-    understandings = [u.understanding for u in situation.turn.utterances if u.understanding is not None]
-    return bool(understandings) and all(understanding.social for understanding in understandings)
 
 
 def _picks_something(situation: Situation, matches: Sequence[Match]) -> bool:
@@ -402,7 +366,7 @@ def _only_suggest(situation: Situation, matches: Sequence[Match], fired: Sequenc
     topics = tuple(
         entry.topic
         for match in matches
-        if match.band is Band.ANSWER and (entry := _entry_of(situation, match)) is not None
+        if match.band is Band.ANSWER and (entry := entry_of(situation, match)) is not None
     )
     return Decision(
         kind=DecisionKind.SUGGEST if suggestions else DecisionKind.SILENT,
