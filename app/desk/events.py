@@ -7,12 +7,13 @@ their shops. ``app.desk.hub`` applies it when it reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, text
 
 from app.desk.wire import conversation_wire, dumps, message_wire
+from app.storage.closing import do_last
 from app.storage.tables import console_events
 
 __all__ = [
@@ -60,17 +61,26 @@ CONTROL_SESSION_ENDED = CONTROL + "session_ended"
 _LOCK = 0x68_75_6F_6A_69_01
 """Key of the advisory lock that puts ``seq`` in commit order on PostgreSQL."""
 
+_TAKE_LOCK = text(f"SELECT pg_advisory_xact_lock({_LOCK})")
+_INSERT = insert(console_events)
+
 
 def append_events(connection: Connection, events: Iterable[EventRow]) -> None:
-    """Store events inside the caller's transaction; tell ``EventHub.notify`` once it has committed."""
+    """Store events inside the caller's transaction; tell ``EventHub.notify`` once it has committed.
+
+    They are written as the last thing before the commit, wherever in the transaction this is called.
+    """
     rows = list(events)
-    if not rows:
-        return
+    if rows:
+        do_last(connection, _insert, rows)
+
+
+def _insert(connection: Connection, rows: Sequence[EventRow]) -> None:
     if connection.dialect.name == "postgresql":
         # A sequence gives numbers out of commit order when two processes write at once, and a reader that has seen
         # the higher one would never look back for the lower. Held until the commit, the lock makes the orders equal.
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-    connection.execute(insert(console_events), rows)
+        connection.execute(_TAKE_LOCK)
+    connection.execute(_INSERT, rows)
 
 
 def event_row(

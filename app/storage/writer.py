@@ -27,6 +27,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InternalE
 
 from app.core.errors import HuojiError, OverloadedError, UnavailableError
 from app.core.metrics import Metrics
+from app.storage import closing
 
 __all__ = ["BatchWriter", "BulkOperation", "TransactionRunner"]
 
@@ -39,6 +40,13 @@ R_co = TypeVar("R_co", covariant=True)
 
 MAX_ROWS = 512
 """Jobs a transaction takes at most: keeps the wait of the next batch short."""
+
+MAX_TRIES = 5
+"""How often a transaction is run that collides with another process's. Source: the reliability notes, F16."""
+
+COLLISION_PAUSE_SECONDS = 0.01
+_COLLISIONS = frozenset({"40001", "40P01"})
+"""PostgreSQL's codes for a serialization failure and for a deadlock."""
 
 LINGER_SECONDS = 0.005
 """How long a job that may linger waits for others to commit with: about what a commit takes on a common disk."""
@@ -170,19 +178,23 @@ class BatchWriter:
             self._bytes -= sum(job.size for job in batch)
             await self._commit(batch)
 
-    async def _commit(self, batch: list[_Job]) -> None:
+    async def _commit(self, batch: list[_Job], tries: int = 1) -> None:
         try:
             outcomes = await self._run(lambda connection: _apply(connection, batch))
         except Exception as error:  # noqa: BLE001 - every failure must reach whoever waits for the commit
-            await self._after_failure(batch, error)
+            await self._after_failure(batch, error, tries)
             return
         self._metrics.batch_rows.observe(len(batch))
         for job, outcome in zip(batch, outcomes, strict=True):
             _resolve(job, outcome)
 
-    async def _after_failure(self, batch: list[_Job], error: Exception) -> None:
+    async def _after_failure(self, batch: list[_Job], error: Exception, tries: int) -> None:
         self._metrics.batch_failures.inc()
-        if _is_outage(error):
+        if _is_collision(error) and tries < MAX_TRIES:
+            log.warning("storage.collision", rows=len(batch), tries=tries, reason=_reason(error))
+            await asyncio.sleep(COLLISION_PAUSE_SECONDS * tries)
+            await self._commit(batch, tries + 1)
+        elif _is_outage(error):
             log.warning(
                 "storage.commit_failed", rows=len(batch), error=type(error).__name__, reason=_reason(error)
             )
@@ -196,6 +208,11 @@ class BatchWriter:
                 await self._commit([job])
         else:
             _resolve(batch[0], error)
+
+
+def _is_collision(error: Exception) -> bool:
+    """Whether PostgreSQL gave up this transaction for the sake of another process's; it can simply be run again."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _COLLISIONS
 
 
 def _is_outage(error: Exception) -> bool:
@@ -222,6 +239,16 @@ def _resolve(job: _Job, outcome: Any) -> None:
 
 
 def _apply(connection: Connection, batch: list[_Job]) -> list[Any]:
+    closing.begin(connection)
+    try:
+        outcomes = _run_jobs(connection, batch)
+        closing.finish(connection)
+    finally:
+        closing.end(connection)
+    return outcomes
+
+
+def _run_jobs(connection: Connection, batch: list[_Job]) -> list[Any]:
     outcomes: list[Any] = [None] * len(batch)
     bulk: dict[Any, list[int]] = {}
     calls: list[int] = []
@@ -236,9 +263,11 @@ def _apply(connection: Connection, batch: list[_Job]) -> list[Any]:
         for index, result in zip(indexes, results, strict=True):
             outcomes[index] = result
     for index in calls:
+        place = closing.mark(connection)
         try:
             with connection.begin_nested():
                 outcomes[index] = batch[index].payload(connection)
         except (HuojiError, IntegrityError) as error:
+            closing.cut(connection, place)
             outcomes[index] = error
     return outcomes
