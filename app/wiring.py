@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -15,6 +13,9 @@ from starlette.responses import RedirectResponse
 
 from app.api.health import HEALTH_PATHS, health_routes
 from app.api.webhooks import WEBHOOK_PREFIX, WebhookEdge
+from app.bus.make import make_bus
+from app.bus.base import CONVERSATIONS, EVENTS, QUEUE, REVISIONS
+from app.bus.make import make_bus
 from app.channels.addresses import AddressPolicy
 from app.channels.http import HttpClient
 from app.channels.registry import Registry
@@ -23,11 +24,12 @@ from app.core.crypto import SecretBox
 from app.core.errors import UnavailableError
 from app.core.ids import SystemIds
 from app.core.metrics import Metrics
-from app.delivery.outbox import OutboxItem, open_items
+from app.delivery.feed import OutboxFeed
 from app.delivery.service import DeliveryService
+from app.desk.duty import PartitionDuty
 from app.desk.hub import EventHub
 from app.desk.presence import PresenceService
-from app.desk.router import Router
+from app.desk.router import IDLE_SECONDS, LOOK_AGAIN_SECONDS, Router
 from app.desk.work import Desk
 from app.knowledge.live import LiveKnowledge
 from app.knowledge.texts import load_text_book
@@ -37,7 +39,9 @@ from app.pipeline.commit import TurnCommit
 from app.pipeline.inbox import Inbox
 from app.pipeline.lanes import Lanes
 from app.pipeline.outcomes import DeliveryOutcomes
-from app.pipeline.partitions import PARTITIONS, take_all
+from app.pipeline.leases import Leases, SharedLeases, SoleLeases
+from app.pipeline.ownership import Ownership
+from app.pipeline.place import Place
 from app.pipeline.platform_events import PlatformEvents
 from app.pipeline.turn_writer import TurnWriter
 from app.pipeline.turns import TurnProcessor
@@ -48,8 +52,10 @@ from app.settings import Settings, load_secret_key
 from app.shops.directory import Directory
 from app.storage.database import Database
 from app.storage.filelock import FileLock
+from app.storage.lease_line import LeaseLine
 from app.storage.schema import prepare, read_schema, require_current
 from app.storage.tables import decisions, escalations, inbox, messages, outbox
+from app.storage.time import shared_time
 from app.storage.urls import sqlite_path
 
 if TYPE_CHECKING:
@@ -60,6 +66,8 @@ __all__ = ["Application"]
 log = structlog.get_logger(__name__)
 
 Scope = MutableMapping[str, Any]
+
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Application:
@@ -81,8 +89,6 @@ class Application:
         """
         self.settings = settings
         self.metrics = metrics
-        self.has_failed = False
-        self.on_fatal: Callable[[], None] = lambda: None
         self.is_demo = demo
         self.own_url = own_url
         clock = self.clock = clock or SystemClock()
@@ -96,7 +102,9 @@ class Application:
         self.addresses = AddressPolicy.parse(allowed)
         self.client = client or HttpClient(clock=clock, policy=self.addresses)
         self.database = Database(settings.database_url, metrics=metrics)
-        self._epochs: dict[int, int] = {}
+        self.bus = make_bus(settings.redis_url, clock=clock, ids=ids, metrics=metrics)
+        self.bus = make_bus(settings.redis_url, clock=clock, ids=ids, metrics=metrics)
+        self.leases = self._make_leases()
         self._lock: FileLock | None = None
         self._build_services()
         self._edge = WebhookEdge(self.inbox, clock=clock, metrics=metrics, max_body=settings.max_body)
@@ -113,8 +121,23 @@ class Application:
         self._warming: asyncio.Task[HttpSide] | None = None
         self._closing: asyncio.Task[None] | None = None
 
+    def _make_leases(self) -> Leases:
+        place = Place.here()
+        if self.database.is_sqlite:
+            owner = f"{place.host}:{place.pid}"
+            return SoleLeases(database=self.database, clock=self.clock, metrics=self.metrics, owner=owner)
+        return SharedLeases(
+            line=LeaseLine(self.database.url),
+            # Leases run by the database's time, which is no test's.
+            clock=SystemClock(),
+            ids=self.ids,
+            metrics=self.metrics,
+            bus=self.bus,
+            place=place,
+        )
+
     def _build_services(self) -> None:
-        clock, ids, database = self.clock, self.ids, self.database
+        clock, ids, database, leases = self.clock, self.ids, self.database, self.leases
         self.directory = Directory(
             database=database,
             registry=self.registry,
@@ -132,15 +155,23 @@ class Application:
             database,
             clock=clock,
             ids=ids,
-            on_conversation_changed=lambda conversation_id: self.lanes.forget(conversation_id),
-            on_enqueued=self._enqueued,
-            on_events=self.hub.notify,
-            on_queue_changed=lambda: self.router.kick(),
+            on_conversation_changed=self._conversation_changed,
+            on_enqueued=lambda items: self.feed.written(items),
+            on_events=self.events_stored,
+            on_queue_changed=self._queue_changed,
+            now_of=shared_time(clock),
         )
-        self.presence = PresenceService(self.desk, policy_of=self.directory.shop)
-        self.router = Router(self.desk, presence=self.presence, policy_of=self.directory.shop)
+        duty = PartitionDuty(self._epochs)
+        self.presence = PresenceService(self.desk, policy_of=self.directory.shop, duty=duty)
+        self.router = Router(
+            self.desk,
+            presence=self.presence,
+            policy_of=self.directory.shop,
+            duty=duty,
+            look_again_seconds=IDLE_SECONDS if database.is_sqlite else LOOK_AGAIN_SECONDS,
+        )
         writer = TurnWriter(
-            database=database, clock=clock, ids=ids, epochs=self._epochs, on_committed=self._committed
+            database=database, clock=clock, ids=ids, epochs=leases.epochs, on_committed=self._committed
         )  # fmt: skip
         platform_events = PlatformEvents(
             database=database, writer=writer, orders=self.orders, clock=clock, ids=ids
@@ -157,9 +188,16 @@ class Application:
             ids=ids,
             metrics=self.metrics,
         )
-        self.lanes = Lanes(worker=self.turns, clock=clock, metrics=self.metrics, on_fenced=self._fenced)
+        self.lanes = Lanes(
+            worker=self.turns,
+            clock=clock,
+            metrics=self.metrics,
+            on_fenced=leases.fenced,
+            is_shared=lambda: leases.is_shared,
+            before_turn=lambda record: self.feed.look({record.partition}),
+        )
         outcomes = DeliveryOutcomes(
-            desk=self.desk, lanes=self.lanes, policy_of=self.directory.shop, on_events=self.hub.notify
+            desk=self.desk, lanes=self.lanes, policy_of=self.directory.shop, on_events=self.events_stored
         )
         self.delivery = DeliveryService(
             database=database,
@@ -169,8 +207,33 @@ class Application:
             ids=ids,
             metrics=self.metrics,
             hooks=outcomes,
+            partitions=None if database.is_sqlite else leases,
         )
-        self.backlog = Backlog(database=database, directory=self.directory, lanes=self.lanes, clock=clock)
+        self.feed = OutboxFeed(
+            database=database,
+            sender=self.delivery,
+            clock=clock,
+            bus=self.bus,
+            is_shared=lambda: leases.is_shared,
+            epochs=leases.epochs,
+        )
+        self.backlog = Backlog(
+            database=database,
+            directory=self.directory,
+            lanes=self.lanes,
+            clock=clock,
+            bus=self.bus,
+            is_shared=lambda: leases.is_shared,
+            epochs=leases.epochs,
+        )
+        self.ownership = Ownership(
+            lanes=self.lanes,
+            backlog=self.backlog,
+            delivery=self.delivery,
+            feed=self.feed,
+            clock=clock,
+            epochs=lambda: leases.epochs,
+        )
         self.inbox = Inbox(
             database=database,
             directory=self.directory,
@@ -186,11 +249,17 @@ class Application:
                 "accounts": self.directory.refresh,
                 "shops": self.directory.refresh,
                 "knowledge": self.knowledge.refresh,
-                "outbox": self._enqueue_open,
+                "outbox": self.feed.look,
                 "users": self._recheck_sessions,
             },
+            on_moved=lambda: self.bus.publish(REVISIONS),
         )
+        self.bus.subscribe(EVENTS, lambda _payload: self.hub.notify())
+        self.bus.subscribe(QUEUE, lambda _payload: self.router.kick())
+        self.bus.subscribe(REVISIONS, lambda _payload: self.watch.hinted())
+        self.bus.subscribe(CONVERSATIONS, self._conversations_changed_elsewhere)
         self.metrics.open_inbox.set_function(lambda: self.lanes.waiting)
+        self.metrics.oldest_open_seconds.set_function(self._oldest_open_seconds)
         self.metrics.open_outbox.set_function(lambda: self.delivery.waiting)
 
     async def start(self) -> None:
@@ -206,20 +275,17 @@ class Application:
         try:
             await prepare(self.settings.database_url)
             await self.database.open()
-            owner = f"{socket.gethostname()}:{os.getpid()}"
-            now_ms = self.clock.now_ms()
-            self._epochs.update(
-                await self.database.write(lambda connection: take_all(connection, owner, now_ms=now_ms))
-            )
             self.ids.raise_floor(await self.database.read(_highest_id))
             await self.directory.refresh()
             await self.knowledge.refresh()
+            await self.bus.start()
             await self.hub.start()
+            await self.bus.start()
+            self.feed.start()
+            self.backlog.start()
+            await self.leases.start(self.ownership)
             self.presence.start()
             self.router.start()
-            # Replies from before the start first: a message of the backlog must not be answered ahead of them.
-            await self._enqueue_open()
-            self.backlog.start()
             await self.watch.start()
             self._warming = asyncio.get_running_loop().create_task(self.http_side())
         except BaseException:
@@ -241,7 +307,11 @@ class Application:
             await self._http.close_streams()
             await self._http.stop()
         await self.watch.stop()
+        # Others take over what this process had; what is under way is finished first.
+        await self.leases.stop(seconds)
+        await self.ownership.stop()
         await self.backlog.stop()
+        await self.feed.stop()
         await self.lanes.stop(seconds / 2)
         await self.delivery.stop(seconds / 2)
         await self.router.stop()
@@ -251,6 +321,8 @@ class Application:
         await self._release()
 
     async def _release(self) -> None:
+        await self.bus.stop()
+        await self.bus.stop()
         await self.client.close()
         await self.database.close()
         if self._lock is not None:
@@ -274,6 +346,9 @@ class Application:
                 await RedirectResponse("/sandbox/")(scope, receive, send)
                 return
         await http.api(scope, receive, send)
+        if scope["type"] == "http" and scope["method"] not in _READING:
+            # Whatever was changed is in service here at once, and the other processes hear of it.
+            self.watch.look()
 
     async def http_side(self) -> HttpSide:
         """Return the API and the sockets, imported and built when first needed (``start`` begins it at once)."""
@@ -289,8 +364,8 @@ class Application:
         problems: dict[str, str] = {}
         if self._edge.stopping:
             problems["server"] = "stopping"
-        if self.has_failed:
-            problems["partitions"] = "another process owns them"
+        if not self.leases.is_member():
+            problems["leases"] = "not renewed"
         # A backlog from before the start is no problem: what comes in is stored, acked and taken in its turn.
         try:
             require_current(await self.database.read(read_schema))
@@ -302,35 +377,43 @@ class Application:
 
     def _committed(self, commit: TurnCommit) -> None:
         if commit.outbox:
-            self.delivery.enqueued(commit.outbox)
+            self.feed.committed(commit.outbox)
         if commit.events or commit.also:
-            self.hub.notify()
+            self.events_stored()
         if commit.escalation is not None or commit.also:
-            self.router.kick()
+            self._queue_changed()
 
-    def _fenced(self) -> None:
-        """Another process took the partitions: this one must not go on, or two would answer the same buyers."""
-        if not self.has_failed:
-            self.has_failed = True
-            log.critical("server.fenced", advice="another huoji serve runs on this database; this one stops")
-            self.on_fatal()
+    def events_stored(self) -> None:
+        """Hear that this process has stored console events."""
+        self.hub.notify()
+        self.bus.publish(EVENTS)
 
-    def _enqueued(self, items: Sequence[OutboxItem]) -> None:
-        self.delivery.enqueued(items)
+    def _queue_changed(self) -> None:
+        self.router.kick()
+        self.bus.publish(QUEUE)
+
+    def _conversation_changed(self, conversation_id: int) -> None:
+        self.lanes.forget(conversation_id)
+        self.bus.publish(CONVERSATIONS, str(conversation_id))
+
+    def _conversations_changed_elsewhere(self, payload: str) -> None:
+        # Only to spare a turn that would be decided twice: a commit is refused when the conversation has changed. So
+        # "any of them", after a loss of hints, needs nothing.
+        for word in payload.split(",") if payload else ():
+            self.lanes.forget(int(word))
 
     async def replayed(self, outbox_id: int) -> None:
         """Take up a dead letter that was just put back on its way."""
         log.info("delivery.replayed", outbox_id=outbox_id)
-        await self._enqueue_open()
+        await self.feed.look()
 
     async def _recheck_sessions(self) -> None:
         if self._http is not None:
             await self._http.recheck_sessions()
 
-    async def _enqueue_open(self) -> None:
-        self.delivery.enqueued(
-            await self.database.read(lambda connection: open_items(connection, range(PARTITIONS)))
-        )
+    def _oldest_open_seconds(self) -> float:
+        oldest_ms = self.lanes.oldest_received_ms()
+        return 0.0 if oldest_ms is None else max(0, self.clock.now_ms() - oldest_ms) / 1000
 
 
 def _import_http_side() -> Callable[[Application], HttpSide]:

@@ -60,7 +60,7 @@ class HttpSide:
             limits=LoginLimits(app.database, now_of=shared_time(app.clock)),
         )
         # Signing out is told to the other processes by the event log.
-        sessions.on_revoked(lambda _session_hash: app.hub.notify())
+        sessions.on_revoked(lambda _session_hash: app.events_stored())
         conversations = ConversationService(app.desk, policy_of=app.directory.shop)
         escalations = EscalationService(app.desk)
         sending = SendService(app.desk, check_text=check_agent_text)

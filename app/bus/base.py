@@ -59,7 +59,7 @@ class Bus(Protocol):
         ...
 
     async def stop(self) -> None:
-        """End; what waits to leave is dropped."""
+        """End; what waits leaves if that takes no time, and is dropped otherwise."""
         ...
 
     def trouble(self) -> str | None:

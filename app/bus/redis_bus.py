@@ -86,7 +86,7 @@ class RedisBus:
         ]
 
     async def stop(self) -> None:
-        """End both connections."""
+        """Send what waits, if that takes no time, and end both connections."""
         self._is_stopping = True
         waiting = set(self._tasks)
         while waiting:
@@ -94,6 +94,12 @@ class RedisBus:
             for task in waiting:
                 task.cancel()
             _, waiting = await asyncio.wait(waiting, timeout=ANSWER_SECONDS / 4)
+        hints = self._pending.take()
+        if self._tasks and hints and self.trouble() is None:
+            client = self._client()
+            with contextlib.suppress(Exception):
+                await self._send(client, hints)
+            await _close(client)
         self._tasks = []
         self._metrics.bus_connected.set(0)
 

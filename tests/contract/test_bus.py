@@ -93,6 +93,17 @@ async def test_a_thousand_hints_at_once_leave_in_a_few_messages(redis_url: str) 
 _ALL = {str(number) for number in range(64)}
 
 
+async def test_what_is_said_right_before_stopping_is_heard(redis_url: str) -> None:
+    async with members(redis_url) as (first, second):
+        await first.connected()
+        await second.connected()
+
+        first.bus.publish("inbox", "3")
+        await first.bus.stop()
+
+        await eventually(lambda: second.heard == [("inbox", "3")])
+
+
 async def test_installations_on_different_database_numbers_do_not_hear_each_other(redis_url: str) -> None:
     other_url = redis_url.removesuffix("/0") + "/1"
     async with members(redis_url) as (first, second), members(other_url, 1) as (other,):
