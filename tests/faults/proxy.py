@@ -12,7 +12,7 @@ import random
 import socket
 import struct
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.faults.toxics import NONE, Toxics
@@ -62,11 +62,22 @@ class _ResetError(Exception):
     """This connection is to be reset."""
 
 
+@dataclass(slots=True)
+class _Fate:
+    """What both directions of one connection share."""
+
+    sealed_by: Way | None = None
+    """The direction in which the fateful words went; whatever comes the other way next is lost."""
+
+
 class _Pump:
     """One direction of one connection: what is read here is written there, sooner or later."""
 
-    def __init__(self, way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, way: Way, fate: _Fate, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self._way = way
+        self._fate = fate
         self._reader = reader
         self._writer = writer
         self._queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_WAITING_CHUNKS)
@@ -100,6 +111,11 @@ class _Pump:
             if not data:
                 await self._end()
                 return
+            if self._fate.sealed_by not in (None, self._way):
+                raise _ResetError
+            mark = self._way.toxics.reset_on_answer_to
+            if mark is not None and mark in data:
+                self._fate.sealed_by = self._way
             for piece in self._pieces(data):
                 allowed = self._allowed(piece)
                 if allowed:
@@ -241,9 +257,10 @@ class FaultProxy:
             _reset(writer)
             return
         writers.append(other_writer)
+        fate = _Fate()
         pumps = [
-            asyncio.create_task(_Pump(self.up, reader, other_writer).run()),
-            asyncio.create_task(_Pump(self.down, other_reader, writer).run()),
+            asyncio.create_task(_Pump(self.up, fate, reader, other_writer).run()),
+            asyncio.create_task(_Pump(self.down, fate, other_reader, writer).run()),
         ]
         try:
             await asyncio.gather(*pumps)

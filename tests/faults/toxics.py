@@ -26,6 +26,9 @@ class Toxics:
     """After so many bytes of a connection the line ends in order (FIN), in the middle of whatever it was."""
     reset_after: int | None = None
     """After so many bytes of a connection it is reset (RST), both ways."""
+    reset_on_answer_to: bytes | None = None
+    """Once this was seen, whole in one piece, what comes back the other way is dropped and the connection reset: the
+    server has done what it was asked to, and the client will never know."""
     close_delay: float = 0.0
     """Seconds by which the end of the line is late."""
 

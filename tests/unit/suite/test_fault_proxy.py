@@ -205,3 +205,15 @@ async def test_a_server_that_is_away_shows_as_a_reset(connect: Connect) -> None:
         client = await connect(proxy)
         with pytest.raises(ConnectionResetError):
             await client.rest()
+
+
+async def test_the_answer_to_certain_words_never_arrives(echo: int, connect: Connect) -> None:
+    async with FaultProxy(echo) as proxy:
+        client = await connect(proxy)
+        proxy.up.spoil(reset_on_answer_to=b"COMMIT")
+        assert await client.ask(b"INSERT") == b"INSERT"
+        client.writer.write(b"Q....COMMIT;")
+        with pytest.raises(ConnectionResetError):
+            await client.rest()
+        assert proxy.up.bytes == len(b"INSERTQ....COMMIT;")
+        assert proxy.down.bytes == len(b"INSERT")
