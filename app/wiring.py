@@ -13,7 +13,6 @@ from starlette.responses import RedirectResponse
 
 from app.api.health import HEALTH_PATHS, health_routes
 from app.api.webhooks import WEBHOOK_PREFIX, WebhookEdge
-from app.bus.make import make_bus
 from app.bus.base import CONVERSATIONS, EVENTS, QUEUE, REVISIONS
 from app.bus.make import make_bus
 from app.channels.addresses import AddressPolicy
@@ -26,6 +25,7 @@ from app.core.ids import SystemIds
 from app.core.metrics import Metrics
 from app.delivery.feed import OutboxFeed
 from app.delivery.service import DeliveryService
+from app.desk.connections import living_processes
 from app.desk.duty import PartitionDuty
 from app.desk.hub import EventHub
 from app.desk.presence import PresenceService
@@ -38,8 +38,8 @@ from app.pipeline.backlog import Backlog
 from app.pipeline.commit import TurnCommit
 from app.pipeline.inbox import Inbox
 from app.pipeline.lanes import Lanes
-from app.pipeline.outcomes import DeliveryOutcomes
 from app.pipeline.leases import Leases, SharedLeases, SoleLeases
+from app.pipeline.outcomes import DeliveryOutcomes
 from app.pipeline.ownership import Ownership
 from app.pipeline.place import Place
 from app.pipeline.platform_events import PlatformEvents
@@ -103,7 +103,6 @@ class Application:
         self.client = client or HttpClient(clock=clock, policy=self.addresses)
         self.database = Database(settings.database_url, metrics=metrics)
         self.bus = make_bus(settings.redis_url, clock=clock, ids=ids, metrics=metrics)
-        self.bus = make_bus(settings.redis_url, clock=clock, ids=ids, metrics=metrics)
         self.leases = self._make_leases()
         self._lock: FileLock | None = None
         self._build_services()
@@ -124,7 +123,7 @@ class Application:
     def _make_leases(self) -> Leases:
         place = Place.here()
         if self.database.is_sqlite:
-            owner = f"{place.host}:{place.pid}"
+            owner = f"{place.host}:{place.pid}:{self.ids.token(6)}"
             return SoleLeases(database=self.database, clock=self.clock, metrics=self.metrics, owner=owner)
         return SharedLeases(
             line=LeaseLine(self.database.url),
@@ -161,8 +160,15 @@ class Application:
             on_queue_changed=self._queue_changed,
             now_of=shared_time(clock),
         )
-        duty = PartitionDuty(self._epochs)
-        self.presence = PresenceService(self.desk, policy_of=self.directory.shop, duty=duty)
+        duty = PartitionDuty(leases.epochs)
+        alone = ids.token(9)
+        self.presence = PresenceService(
+            self.desk,
+            policy_of=self.directory.shop,
+            process=(lambda: leases.process_id) if isinstance(leases, SharedLeases) else (lambda: alone),
+            living=None if database.is_sqlite else living_processes,
+            duty=duty,
+        )
         self.router = Router(
             self.desk,
             presence=self.presence,
@@ -276,17 +282,17 @@ class Application:
             await prepare(self.settings.database_url)
             await self.database.open()
             self.ids.raise_floor(await self.database.read(_highest_id))
+            await self.watch.note()
             await self.directory.refresh()
             await self.knowledge.refresh()
             await self.bus.start()
             await self.hub.start()
-            await self.bus.start()
             self.feed.start()
             self.backlog.start()
             await self.leases.start(self.ownership)
             self.presence.start()
             self.router.start()
-            await self.watch.start()
+            self.watch.start()
             self._warming = asyncio.get_running_loop().create_task(self.http_side())
         except BaseException:
             await self._release()
@@ -321,7 +327,6 @@ class Application:
         await self._release()
 
     async def _release(self) -> None:
-        await self.bus.stop()
         await self.bus.stop()
         await self.client.close()
         await self.database.close()

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, text, update
 
 from app.storage.hot import HotStatement, bound_columns
+from app.storage.leases import FencedError, current_epochs
 from app.storage.tables import delivery_attempts, messages, outbox
 
 __all__ = ["DeliveryMark", "MarkDeliveries"]
@@ -22,6 +23,7 @@ class DeliveryMark:
     """The outcome of one attempt (or of giving up without one, when ``attempt`` is None).
 
     ``state``: open (to be tried again), sent, failed or dropped. ``message_status`` as table ``messages`` has it.
+    ``epoch``: under which the process owns the message's partition; None where there can be no other process.
     """
 
     outbox_id: int
@@ -32,6 +34,8 @@ class DeliveryMark:
     next_attempt_at_ms: int
     error: str | None
     now_ms: int
+    partition: int = 0
+    epoch: int | None = None
     attempt: dict[str, Any] | None = None
     event: dict[str, Any] | None = None
     external_id: str | None = None
@@ -70,8 +74,29 @@ class MarkDeliveries:
         """``append_events`` stores console events in the same transaction."""
         self._append_events = append_events
 
-    def apply(self, connection: Connection, items: Sequence[DeliveryMark]) -> Sequence[None]:
-        """Write every mark. An echo that came first has confirmed the message already; that is kept."""
+    def apply(self, connection: Connection, items: Sequence[DeliveryMark]) -> Sequence[Exception | None]:
+        """Write every mark whose partition is still its process's; return an error for each of the others.
+
+        An echo that came first has confirmed the message already; that is kept.
+        """
+        guarded = {mark.partition for mark in items if mark.epoch is not None}
+        if not guarded or connection.dialect.name == "sqlite":
+            self._write(connection, items)
+            return [None] * len(items)
+        epochs = current_epochs(connection, guarded)
+        outcomes: list[Exception | None] = []
+        good: list[DeliveryMark] = []
+        for mark in items:
+            if mark.epoch is None or mark.epoch == epochs.get(mark.partition):
+                good.append(mark)
+                outcomes.append(None)
+            else:
+                outcomes.append(FencedError(f"partition {mark.partition} belongs to another process now"))
+        if good:
+            self._write(connection, good)
+        return outcomes
+
+    def _write(self, connection: Connection, items: Sequence[DeliveryMark]) -> None:
         _UPDATE_OUTBOX.run(
             connection,
             [
@@ -111,4 +136,3 @@ class MarkDeliveries:
         events = [mark.event for mark in items if mark.event is not None]
         if events:
             self._append_events(connection, events)
-        return [None] * len(items)

@@ -24,7 +24,6 @@ __all__ = [
     "enqueue_outbound",
     "items_by_id",
     "open_ids",
-    "open_items",
     "outbox_row",
     "replay",
 ]
@@ -215,11 +214,6 @@ def items_by_id(connection: Connection, ids: Sequence[int]) -> list[OutboxItem]:
     statement = _ITEMS_ANY if connection.dialect.name == "postgresql" else _ITEMS_IN
     rows = {row["id"]: row for row in connection.execute(statement, {"ids": list(ids)}).mappings()}
     return [_from_row(rows[one]) for one in ids if one in rows]
-
-
-def open_items(connection: Connection, partitions: Sequence[int]) -> list[OutboxItem]:
-    """Read every open row of some partitions, in the order of storing."""
-    return items_by_id(connection, open_ids(connection, partitions))
 
 
 def _from_row(row: Mapping[Any, Any]) -> OutboxItem:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence, Set
 from typing import Any, Protocol
 
 import structlog
@@ -21,6 +21,7 @@ from app.core.clock import Clock
 from app.core.errors import HuojiError, UnavailableError
 from app.core.ids import Ids
 from app.core.metrics import Metrics
+from app.core.recent import Finished
 from app.delivery.breaker import Breaker
 from app.delivery.marks import DeliveryMark, MarkDeliveries
 from app.delivery.outbox import OutboxItem
@@ -28,6 +29,7 @@ from app.delivery.retry import delay_seconds
 from app.domain.delivery import Account, Outcome, Receipt, WireRequest, WireResponse
 from app.domain.messages import Author
 from app.storage.database import Database
+from app.storage.leases import FencedError
 
 __all__ = ["DeliveryHooks", "DeliveryService"]
 
@@ -40,6 +42,7 @@ SEND_TIMEOUT_SECONDS = 15.0
 """Source: the Standard Webhooks advice, 15 to 30 s."""
 
 PAUSE_POLL_SECONDS = 0.5
+LEASE_POLL_SECONDS = 0.1
 
 _TOLD = ("sent", "failed", "unconfirmed")
 """Message states that agents hear of; that a bot's message was sent, they do not."""
@@ -59,6 +62,17 @@ class Client(Protocol):
     """The thin HTTP client."""
 
     async def send(self, request: WireRequest, *, timeout: float) -> WireResponse: ...
+
+
+class Partitions(Protocol):
+    """Which partitions this process may send for."""
+
+    @property
+    def epochs(self) -> Mapping[int, int]: ...
+
+    def holds(self, partition: int) -> bool: ...
+
+    def fenced(self, partition: int) -> None: ...
 
 
 class DeliveryHooks(Protocol):
@@ -96,9 +110,13 @@ class DeliveryService:
         ids: Ids,
         metrics: Metrics,
         hooks: DeliveryHooks,
+        partitions: Partitions | None = None,
         in_flight_per_account: int = IN_FLIGHT_PER_ACCOUNT,
     ) -> None:
-        """Take everything it works with. ``enqueued`` may be called as soon as a loop runs."""
+        """Take everything it works with. ``enqueued`` may be called as soon as a loop runs.
+
+        ``partitions``: None where there can be no other process.
+        """
         self._database = database
         self._directory = directory
         self._client = client
@@ -110,6 +128,10 @@ class DeliveryService:
         self._lanes: dict[int, deque[OutboxItem]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._known: set[int] = set()
+        self._finished = Finished(clock)
+        self._partitions = partitions
+        self._closing: set[int] = set()
+        self._under_way: set[int] = set()
         self._limits: dict[str, asyncio.Semaphore] = {}
         self._breakers: dict[str, Breaker] = {}
         self._held_until: dict[str, float] = {}
@@ -129,6 +151,45 @@ class DeliveryService:
                 continue
             self._lanes[item.conversation_id] = deque((item,))
             self._tasks[item.conversation_id] = asyncio.create_task(self._work(item.conversation_id))
+
+    def is_new(self, outbox_id: int, seen_at: float) -> bool:
+        """Whether a row that a read begun at ``seen_at`` (monotonic) found open is to be taken up."""
+        return outbox_id not in self._known and not self._finished.since(outbox_id, seen_at)
+
+    async def drain(self, partitions: Set[int], seconds: float) -> Set[int]:
+        """Begin no more sends in partitions and wait for those under way; return the partitions in which none is."""
+        self._closing |= partitions
+        waiting: list[asyncio.Task[None]] = []
+        sending: dict[asyncio.Task[None], int] = {}
+        for conversation_id in self._conversations_of(partitions):
+            task = self._tasks[conversation_id]
+            if conversation_id in self._under_way:
+                sending[task] = self._lanes[conversation_id][0].partition
+            else:
+                # For its time to come, or for a place: nothing has left.
+                task.cancel()
+                waiting.append(task)
+        await asyncio.gather(*waiting, return_exceptions=True)
+        late: Set[asyncio.Task[None]] = set()
+        if sending:
+            _, late = await asyncio.wait(sending, timeout=seconds)
+        return partitions - {sending[task] for task in late}
+
+    def resume(self, partitions: Set[int]) -> None:
+        """Send for partitions again that were to be drained."""
+        self._closing -= partitions
+
+    def drop(self, partitions: Set[int]) -> None:
+        """Forget everything of partitions that belong to others now; requests under way are broken off."""
+        self._closing -= partitions
+        for conversation_id in self._conversations_of(partitions):
+            lane = self._lanes.pop(conversation_id)
+            self._known.difference_update(item.id for item in lane)
+            lane.clear()
+            self._tasks.pop(conversation_id).cancel()
+
+    def _conversations_of(self, partitions: Set[int]) -> list[int]:
+        return [one for one, lane in self._lanes.items() if lane and lane[0].partition in partitions]
 
     @property
     def waiting(self) -> int:
@@ -152,26 +213,32 @@ class DeliveryService:
     async def _work(self, conversation_id: int) -> None:
         lane = self._lanes[conversation_id]
         try:
-            while lane:
+            while lane and lane[0].partition not in self._closing:
                 item = lane[0]
                 if not await self._deliver(item):
                     return
-                lane.popleft()
+                if lane:
+                    lane.popleft()
                 self._known.discard(item.id)
+                self._finished.note(item.id)
         finally:
-            self._lanes.pop(conversation_id, None)
-            self._tasks.pop(conversation_id, None)
+            if self._lanes.get(conversation_id) is lane:
+                del self._lanes[conversation_id]
+                del self._tasks[conversation_id]
             for item in lane:
                 self._known.discard(item.id)
 
     async def _deliver(self, item: OutboxItem) -> bool:
-        """Work on one item until it is settled; False when it would have to wait while this process stops."""
+        """Work on one item until it is settled; False when it isn't this process's any more, or would have to wait
+        while that stops."""
         while True:
             try:
                 wait = item.next_attempt_at_ms - self._clock.now_ms()
                 if wait > 0 and not await self._pause(wait / 1000):
                     return False
                 settled = await self._step(item)
+            except FencedError:
+                return False
             except UnavailableError as error:
                 # The database is away: what was sent is sent again later under the same key.
                 log.warning("delivery.storage_unavailable", outbox_id=item.id, code=error.code)
@@ -180,7 +247,7 @@ class DeliveryService:
                 continue
             if settled:
                 return True
-            if self._stopping.is_set():
+            if self._stopping.is_set() or item.partition in self._closing:
                 return False
 
     async def _step(self, item: OutboxItem) -> bool:
@@ -200,18 +267,23 @@ class DeliveryService:
             breaker = self._breakers.get(item.account_id)
             if breaker is None:
                 breaker = self._breakers[item.account_id] = Breaker()
-            wait = self._wait_seconds(account, breaker)
+            wait = self._wait_seconds(account, breaker) if self._may_send(item) else LEASE_POLL_SECONDS
             if wait <= 0:
                 probes = breaker.is_open
+                self._under_way.add(item.conversation_id)
                 try:
                     return await self._try(item, account, breaker)
                 finally:
+                    self._under_way.discard(item.conversation_id)
                     if probes:
                         breaker.let_go()
         finally:
             limit.release()
         await self._pause(wait)
         return False
+
+    def _may_send(self, item: OutboxItem) -> bool:
+        return self._partitions is None or self._partitions.holds(item.partition)
 
     def _wait_seconds(self, account: Account, breaker: Breaker) -> float:
         """Return how long an account's messages have to wait now, 0 when one may leave."""
@@ -231,6 +303,8 @@ class DeliveryService:
         if item.supersedable and await self._hooks.is_superseded(item):
             await self._settle(item, "dropped", "dropped", "superseded", None)
             return True
+        if not self._may_send(item):
+            return False
         return await self._attempt(item, account, breaker)
 
     async def _attempt(self, item: OutboxItem, account: Account, breaker: Breaker) -> bool:
@@ -337,9 +411,12 @@ class DeliveryService:
         event = None
         if status in _TOLD and (item.author is Author.AGENT or status != "sent"):
             event = self._hooks.delivery_event(item, status, error, now_ms)
+        partitions = self._partitions
         mark = DeliveryMark(
             outbox_id=item.id,
             message_id=item.message_id,
+            partition=item.partition,
+            epoch=None if partitions is None else partitions.epochs.get(item.partition, 0),
             state=state,
             message_status=status,
             attempts=item.attempts,
@@ -354,6 +431,10 @@ class DeliveryService:
             try:
                 await self._database.writer.submit(self._mark_operation, mark, lingers=True)
                 break
+            except FencedError:
+                if partitions is not None:
+                    partitions.fenced(item.partition)
+                raise
             except UnavailableError:
                 # What was delivered must be marked; until the database is back nothing else of this
                 # conversation may leave, or order would be lost.

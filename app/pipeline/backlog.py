@@ -1,21 +1,29 @@
-"""From the stored inbox back into lanes: at start, and whenever a row is open that no lane knows.
+"""From the stored inbox into lanes: what this process stored itself, and what only the database knows of.
 
-While the backlog is being read, messages that arrive are stored and acked but not handed to their lanes: the reader
-comes to them in the order of their ids, so that nothing overtakes an older message of its conversation. What arrives
-during the last read is handed over right after it; so the reader catches up however fast messages come in.
+Three things make it look there: partitions just taken over, hints that another process stored something, and the clock
+(once a second beside other processes, else every 15 s). A look takes the ids of everything open in one snapshot, and
+pushes what no lane knows in the order of storing. A message acked before another was stored is in every snapshot that
+has the other, so lanes are fed in ack order whoever stored what.
+
+While partitions just taken over are being read, what arrives for them is acked and left to the reader; what arrives
+during its last look is handed over right after it. So nothing overtakes an older message of its conversation, and the
+reader catches up however fast messages come in.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import orjson
 import structlog
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, BIGINT, SMALLINT
 
+from app.bus.base import INBOX, Bus
+from app.bus.wakeups import Wakeups, partitions_of
 from app.channels.base import ChannelAdapter
 from app.core.clock import Clock
 from app.core.errors import UnavailableError
@@ -30,92 +38,220 @@ __all__ = ["Backlog"]
 
 log = structlog.get_logger(__name__)
 
-PAGE = 2_000
+PAGE = 500
 MOST_WAITING = 10_000
-"""Events held in lanes at once while the backlog is worked off; the rest waits in the database."""
+"""Events held in lanes at once while partitions taken over are worked off; the rest waits in the database."""
 
 SWEEP_SECONDS = 15.0
-SWEEP_AGE_MS = 5_000
-"""An open row this old that no lane knows was missed (a lane that broke off); it is taken up again."""
+"""How often a process by itself looks for open rows that no lane knows (a lane that broke off)."""
+
+POLL_SECONDS = 1.0
+"""The same beside other processes: the most that a lost hint costs."""
+
+RETRY_SECONDS = 0.5
 
 
 class Backlog:
     """Feeds the lanes."""
 
-    def __init__(self, *, database: Database, directory: Directory, lanes: Lanes, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        directory: Directory,
+        lanes: Lanes,
+        clock: Clock,
+        bus: Bus,
+        is_shared: Callable[[], bool],
+        epochs: Mapping[int, int],
+    ) -> None:
+        """``is_shared``: whether other processes may store events; ``epochs``: the partitions that are this one's."""
         self._database = database
         self._directory = directory
         self._lanes = lanes
         self._clock = clock
-        self._is_live = False
-        self._arrived: list[InboxItem] = []
-        self._task: asyncio.Task[None] | None = None
+        self._bus = bus
+        self._is_shared = is_shared
+        self._epochs = epochs
+        self._live: set[int] = set()
+        self._fresh: set[int] = set()
+        self._expected: set[int] = set()
+        self._arrived: list[tuple[InboxItem, InboxResult]] = []
+        self._is_collecting = False
+        self._gains = asyncio.Event()
+        self._wakeups = Wakeups(clock)
+        self._looking = asyncio.Lock()
+        self._orphans: set[int] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        bus.subscribe(INBOX, self.hinted)
 
     @property
     def is_live(self) -> bool:
         """Whether everything older is in its lane, so that arrivals go straight to theirs."""
-        return self._is_live
+        return not self._fresh and not self._expected and bool(self._tasks)
 
     def start(self) -> None:
-        """Begin reading what was left open, then keep watch."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="backlog")
+        """Begin reading what is open, then keep watch."""
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self._catch_up(), name="backlog"),
+            loop.create_task(self._watch(), name="backlog-watch"),
+        ]
 
     async def stop(self) -> None:
         """End; nothing is lost, since every row stays open until it is worked off."""
-        if self._task is not None:
-            self._task.cancel()
+        for task in self._tasks:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+                await task
+        self._tasks = []
+
+    def expect(self, partitions: Set[int]) -> None:
+        """Know of partitions that were just taken over, and can't be begun with yet."""
+        self._expected |= partitions
+        self._live -= partitions
+
+    def gained(self, partitions: Set[int]) -> None:
+        """Read everything open in partitions that were just taken over."""
+        self._expected -= partitions
+        self._live -= partitions
+        self._fresh |= partitions
+        self._gains.set()
+
+    def lost(self, partitions: Set[int]) -> None:
+        """Leave partitions to others (or to themselves, while they are drained)."""
+        self._expected -= partitions
+        self._fresh -= partitions
+        self._live -= partitions
+
+    def hinted(self, payload: str) -> None:
+        """Hear that another process stored events; look, if they are for this one."""
+        wanted = partitions_of(payload)
+        if wanted is None or not wanted.isdisjoint(self._live):
+            self._wakeups.wake(wanted)
 
     def stored(self, item: InboxItem, result: InboxResult) -> None:
-        """Hear of a newly stored event, in commit order."""
-        if self._is_live:
-            self._lanes.push(item, result)
-        else:
-            self._arrived.append(item)
+        """Hear of an event that this process stored, in the order of storing."""
+        partition = item.partition
+        if partition in self._live:
+            self._hand_over(item, result)
+        elif partition in self._fresh:
+            if self._is_collecting:
+                self._arrived.append((item, result))
+        elif partition not in self._expected:
+            self._bus.publish(INBOX, str(partition))
 
-    async def _run(self) -> None:
-        after = 0
-        while not self._is_live:
-            # Whatever arrived up to here is committed, so the next read finds it.
-            self._arrived.clear()
-            if self._lanes.waiting >= MOST_WAITING:
-                await self._clock.sleep(0.05)
-                continue
-            try:
-                rows = await self._database.read(
-                    lambda connection, start=after: _open_rows(connection, start, PAGE)
-                )
-            except UnavailableError:
-                await self._clock.sleep(0.5)
-                continue
-            for row in rows:
+    async def look(self) -> None:
+        """Look for everything open in the partitions at work now; return when it is in its lanes.
+
+        Raises:
+            UnavailableError: the database didn't answer.
+        """
+        await self._look(frozenset(self._live))
+
+    def _hand_over(self, item: InboxItem, result: InboxResult) -> None:
+        for row in result.earlier:
+            # Stored by another process before this one: its conversation's turn comes first.
+            if self._lanes.is_new(row["id"], result.looked_at):
                 self._push(row)
-                after = row["id"]
-            if len(rows) < PAGE:
-                # Everything older is in its lane; what was stored during this read follows, in the order of its
-                # commits, and from here on arrivals go straight to theirs. A lane ignores what it has already.
-                for item in self._arrived:
-                    self._lanes.push(item)
-                self._arrived.clear()
-                self._is_live = True
-        while True:
-            await self._clock.sleep(SWEEP_SECONDS)
-            with contextlib.suppress(UnavailableError):
-                await self._sweep()
+        self._lanes.push(item, result)
 
-    async def _sweep(self) -> None:
-        before_ms = self._clock.now_ms() - SWEEP_AGE_MS
-        rows = await self._database.read(lambda connection: _open_rows(connection, 0, MOST_WAITING))
-        for row in rows:
-            if row["received_at_ms"] < before_ms and not self._lanes.knows(row["id"]):
-                log.warning("backlog.taken_up_again", inbox_id=row["id"])
+    # --- partitions just taken over ---
+
+    async def _catch_up(self) -> None:
+        while True:
+            if not self._fresh:
+                self._gains.clear()
+                await self._gains.wait()
+            try:
+                await self._catch_up_once()
+            except UnavailableError:
+                await self._clock.sleep(RETRY_SECONDS)
+
+    async def _catch_up_once(self) -> None:
+        taken = {partition: self._epochs.get(partition) for partition in self._fresh}
+        # Whatever arrived up to here is committed, so the next snapshot has it.
+        self._arrived.clear()
+        self._is_collecting = True
+        began = self._clock.monotonic()
+        ids = await self._open_ids(taken.keys())
+        if len(ids) > PAGE:
+            # It will take a while: what arrives meanwhile is left to a later snapshot.
+            self._is_collecting = False
+            self._arrived.clear()
+        for start in range(0, len(ids), PAGE):
+            while self._lanes.waiting >= MOST_WAITING:
+                await self._clock.sleep(0.05)
+            await self._take(ids[start : start + PAGE], self._fresh)
+        if not self._is_collecting:
+            return
+        # Everything older is in its lane; what was stored since the snapshot follows, in its own order, and from here
+        # on arrivals go straight to theirs. A lane ignores what it has already.
+        live = {
+            partition
+            for partition, epoch in taken.items()
+            if partition in self._fresh and self._epochs.get(partition) == epoch
+        }
+        self._fresh -= live
+        self._live |= live
+        arrived, self._arrived = self._arrived, []
+        for item, result in arrived:
+            if item.partition in live and self._lanes.is_new(item.id, began):
+                self._hand_over(item, result)
+        self._is_collecting = False
+        if self._is_shared():
+            # Others may have stored something while this one was reading, and their hints went by.
+            self._wakeups.wake(live)
+
+    # --- partitions at work ---
+
+    async def _watch(self) -> None:
+        while True:
+            wanted = await self._wakeups.wait(POLL_SECONDS if self._is_shared() else SWEEP_SECONDS)
+            if wanted is None:
+                self._orphans.clear()
+            partitions = frozenset(self._live if wanted is None else self._live & wanted)
+            began = self._clock.monotonic()
+            try:
+                await self._look(partitions)
+            except UnavailableError:
+                await self._clock.sleep(RETRY_SECONDS)
+                self._wakeups.wake(wanted)
+            # Looking never takes more than a small share of the time, however many hints come.
+            self._wakeups.rest(self._clock.monotonic() - began)
+
+    async def _look(self, partitions: Set[int]) -> None:
+        if not partitions:
+            return
+        async with self._looking:
+            for_lanes = await self._open_ids(partitions)
+            for start in range(0, len(for_lanes), PAGE):
+                await self._take(for_lanes[start : start + PAGE], self._live)
+
+    async def _open_ids(self, partitions: Set[int]) -> list[int]:
+        """Return the ids of open rows that no lane knows, in the order of storing."""
+        began = self._clock.monotonic()
+        ids = await self._database.read(lambda connection: _open_ids(connection, partitions))
+        return [one for one in ids if self._lanes.is_new(one, began) and one not in self._orphans]
+
+    async def _take(self, ids: Sequence[int], among: Set[int]) -> None:
+        """Push rows, in the order given, as far as they are still open and in a partition that is being fed."""
+        began = self._clock.monotonic()
+        before = dict(self._epochs)
+        rows = await self._database.read(lambda connection: _rows(connection, ids))
+        for one in ids:
+            row = rows.get(one)
+            if row is None or row["partition"] not in among:
+                continue
+            epoch = self._epochs.get(row["partition"])
+            # Given away and taken again meanwhile, what was open then may be done now.
+            if epoch is not None and epoch == before.get(row["partition"]) and self._lanes.is_new(one, began):
                 self._push(row)
 
     def _push(self, row: Mapping[str, Any]) -> None:
         account = self._directory.account(row["account_id"])
         if account is None:
+            self._orphans.add(row["id"])
             return
         event = _event_of(self._directory.adapter(account), account, row)
         self._lanes.push(
@@ -127,7 +263,8 @@ class Backlog:
                 event=event,
                 lane_key=row["lane_key"],
                 partition=row["partition"],
-                received_at_ms=row["received_at_ms"],
+                # Another machine's clock may be ahead; nobody waits for the end of a burst that began tomorrow.
+                received_at_ms=min(row["received_at_ms"], self._clock.now_ms()),
                 headers=orjson.loads(row["headers"]),
                 body=bytes(row["body"]),
                 tries=row["tries"],
@@ -146,8 +283,29 @@ def _event_of(adapter: ChannelAdapter, account: Account, row: Mapping[str, Any])
     return events[0] if events else InboundEvent(kind=EventKind.IGNORED, dedupe_key=row["dedupe_key"])
 
 
-def _open_rows(connection: Connection, after: int, limit: int) -> list[Mapping[str, Any]]:
-    statement = (
-        select(inbox).where(inbox.c.state == "open", inbox.c.id > after).order_by(inbox.c.id).limit(limit)
-    )
-    return [dict(row) for row in connection.execute(statement).mappings()]
+_OPEN_IDS = (
+    select(inbox.c.id)
+    .where(inbox.c.state == "open", inbox.c.partition.in_(bindparam("partitions", expanding=True)))
+    .order_by(inbox.c.id)
+)
+# One row with an array: a tenth of what as many rows would cost. Rows without a number are from before there were any.
+_OPEN_IDS_ARRAY = text(
+    "SELECT array_agg(id ORDER BY seq NULLS FIRST, id) FROM inbox"
+    " WHERE state = 'open' AND partition = ANY(:partitions)"
+).bindparams(bindparam("partitions", type_=ARRAY(SMALLINT)))
+_ROWS = select(inbox).where(inbox.c.state == "open", inbox.c.id.in_(bindparam("ids", expanding=True)))
+_ROWS_ARRAY = select(inbox).where(
+    inbox.c.state == "open", inbox.c.id == bindparam("ids", type_=ARRAY(BIGINT)).any_()
+)
+
+
+def _open_ids(connection: Connection, partitions: Set[int]) -> Sequence[int]:
+    values = {"partitions": sorted(partitions)}
+    if connection.dialect.name == "postgresql":
+        return connection.execute(_OPEN_IDS_ARRAY, values).scalar() or []
+    return connection.execute(_OPEN_IDS, values).scalars().all()
+
+
+def _rows(connection: Connection, ids: Sequence[int]) -> Mapping[int, Mapping[str, Any]]:
+    statement = _ROWS_ARRAY if connection.dialect.name == "postgresql" else _ROWS
+    return {row["id"]: dict(row) for row in connection.execute(statement, {"ids": list(ids)}).mappings()}

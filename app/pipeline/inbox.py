@@ -71,10 +71,15 @@ class InboxItem:
 
 @value(frozen=True, slots=True)
 class InboxResult:
-    """What storing an event came to: whether it is new, and its conversation where that was asked for."""
+    """What storing an event came to: whether it is new, and its conversation where that was asked for.
+
+    ``earlier``: open rows of the same lane that other processes stored before it, as seen at ``looked_at`` (monotonic).
+    """
 
     is_new: bool
     record: ConversationRecord | None = None
+    earlier: Sequence[Mapping[str, Any]] = ()
+    looked_at: float = 0.0
 
 
 def buyer_lane_key(buyer_external_id: str) -> str:

@@ -1,7 +1,7 @@
 """Lanes: one conversation at a time and in ack order, conversations beside each other.
 
-A lane exists in memory only while it has something to do. It is fed in commit order, and rebuilt from the open inbox
-rows at start. Taking the next turn, waiting for the end of a burst, trying again and parking happen here; what a turn
+A lane exists in memory only while it has something to do. It is fed in the order of storing, and rebuilt from the open
+inbox rows when its partition is taken over. Taking the next turn, waiting for the end of a burst, trying again and parking happen here; what a turn
 does is the business of ``app.pipeline.turns``.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from typing import Protocol
 
 import structlog
@@ -17,6 +17,7 @@ import structlog
 from app.core.clock import Clock
 from app.core.errors import UnavailableError
 from app.core.metrics import Metrics
+from app.core.recent import Finished
 from app.domain.messages import EventKind
 from app.pipeline.burst import BurstPart, burst_due
 from app.pipeline.commit import StaleTurnError
@@ -69,11 +70,16 @@ class LaneWorker(Protocol):
 
 
 class _Lane:
-    """``record`` is right only while ``is_loaded``; ``changes`` counts changes by others while a turn runs."""
+    """``record`` is right only while ``is_loaded``; ``changes`` counts changes by others while a turn runs.
 
-    __slots__ = ("arrived", "changes", "is_loaded", "queue", "record", "task")
+    One that ``is_closing`` begins no other turn.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("arrived", "changes", "is_closing", "is_loaded", "partition", "queue", "record", "task")
+
+    def __init__(self, partition: int) -> None:
+        self.partition = partition
+        self.is_closing = False
         self.queue: deque[InboxItem] = deque()
         self.arrived = asyncio.Event()
         self.record: ConversationRecord | None = None
@@ -91,19 +97,28 @@ class Lanes:
         worker: LaneWorker,
         clock: Clock,
         metrics: Metrics,
-        on_fenced: Callable[[], None],
+        on_fenced: Callable[[int], None],
+        is_shared: Callable[[], bool] = lambda: False,
+        before_turn: Callable[[ConversationRecord], Awaitable[None]] | None = None,
         cache_size: int = CACHED_CONVERSATIONS,
     ) -> None:
-        """``on_fenced`` is called when a partition turns out to belong to another process."""
+        """``on_fenced`` is called with a partition that turns out to belong to another process.
+
+        ``is_shared``: whether agents may be writing to this one's conversations by way of other processes;
+        ``before_turn`` then takes up what they wrote in a conversation, so that nothing leaves ahead of it.
+        """
         self._worker = worker
         self._clock = clock
         self._metrics = metrics
         self._on_fenced = on_fenced
+        self._is_shared = is_shared
+        self._before_turn = before_turn
         self._lanes: dict[LaneKey, _Lane] = {}
         self._records: OrderedDict[LaneKey, ConversationRecord] = OrderedDict()
         self._keys: dict[int, LaneKey] = {}
         self._cache_size = cache_size
         self._known: set[int] = set()
+        self._finished = Finished(clock)
         self._stopping = asyncio.Event()
 
     def is_cached(self, account_id: str, lane_key: str) -> bool:
@@ -114,6 +129,19 @@ class Lanes:
     def knows(self, inbox_id: int) -> bool:
         """Whether an inbox row waits in a lane or is being worked on."""
         return inbox_id in self._known
+
+    def is_new(self, inbox_id: int, seen_at: float) -> bool:
+        """Whether an inbox row that a read found open is to be taken up.
+
+        ``seen_at``: when the read began, by the monotonic clock. What was worked off since then is done.
+        """
+        return inbox_id not in self._known and not self._finished.since(inbox_id, seen_at)
+
+    def oldest_received_ms(self) -> int | None:
+        """Return when the oldest event waiting in a lane was received; None when none waits."""
+        return min(
+            (lane.queue[0].received_at_ms for lane in self._lanes.values() if lane.queue), default=None
+        )
 
     @property
     def waiting(self) -> int:
@@ -136,7 +164,7 @@ class Lanes:
                 lane.changes += 1
 
     def push(self, item: InboxItem, result: InboxResult | None = None) -> None:
-        """Take one stored event. Call in commit order."""
+        """Take one stored event of a partition that this process owns. Call in the order of storing."""
         if item.id in self._known or self._stopping.is_set():
             return
         self._known.add(item.id)
@@ -146,11 +174,12 @@ class Lanes:
             and result.record is not None
             and key not in self._records
             and key not in self._lanes
+            and not self._may_have_written(result.record)
         ):
             self._remember(key, result.record)
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = _Lane()
+            lane = self._lanes[key] = _Lane(item.partition)
             lane.queue.append(item)
             # The inbox looked the conversation up in the transaction that stored the event: no row, no need to look.
             lane.is_loaded = item.load_conversation and result is not None and result.record is None
@@ -158,6 +187,46 @@ class Lanes:
         else:
             lane.queue.append(item)
             lane.arrived.set()
+
+    def _may_have_written(self, record: ConversationRecord) -> bool:
+        """Whether an agent may have written to a conversation by way of another process.
+
+        A conversation that never changed hands is at its first version. For any other the worker looks, when it loads
+        it, whether something is on its way to the buyer that this process hasn't heard of.
+        """
+        return record.stored_version > 1 and self._is_shared()
+
+    async def drain(self, partitions: Set[int], seconds: float) -> Set[int]:
+        """Begin no more turns in partitions and wait for those under way; return the partitions in which none is."""
+        tasks: dict[asyncio.Task[None], int] = {}
+        for lane in self._lanes.values():
+            if lane.partition in partitions and lane.task is not None:
+                lane.is_closing = True
+                lane.arrived.set()
+                tasks[lane.task] = lane.partition
+        late: Set[asyncio.Task[None]] = set()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=seconds)
+        return partitions - {tasks[task] for task in late}
+
+    def resume(self, partitions: Set[int]) -> None:
+        """Let lanes of partitions go on whose turns took too long to be drained."""
+        for lane in self._lanes.values():
+            if lane.partition in partitions:
+                lane.is_closing = False
+
+    def drop(self, partitions: Set[int]) -> None:
+        """Forget everything of partitions that belong to others now; turns under way are broken off."""
+        for key in [key for key, lane in self._lanes.items() if lane.partition in partitions]:
+            lane = self._lanes.pop(key)
+            lane.is_closing = True
+            self._known.difference_update(item.id for item in lane.queue)
+            lane.queue.clear()
+            if lane.task is not None:
+                lane.task.cancel()
+        for key in [key for key, record in self._records.items() if record.partition in partitions]:
+            # The next owner changes it; whoever gets it back reads it anew.
+            self._keys.pop(self._records.pop(key).conversation.id, None)
 
     async def stop(self, seconds: float) -> None:
         """End after the turns that are under way, within ``seconds``; what waits stays open in the inbox."""
@@ -183,7 +252,7 @@ class Lanes:
         try:
             lane.record = self._records.get(key)
             lane.is_loaded = lane.is_loaded or lane.record is not None
-            while lane.queue and not self._stopping.is_set():
+            while lane.queue and not lane.is_closing and not self._stopping.is_set():
                 if not lane.is_loaded:
                     await self._reload(key, lane)
                 count = await self._next_turn(lane)
@@ -192,11 +261,18 @@ class Lanes:
                 items = [lane.queue[index] for index in range(count)]
                 if not await self._work_off(key, lane, items):
                     return
+                if lane.queue:
+                    for item in items:
+                        lane.queue.popleft()
+                        self._known.discard(item.id)
                 for item in items:
-                    lane.queue.popleft()
-                    self._known.discard(item.id)
+                    self._finished.note(item.id)
+        except UnavailableError:
+            # Not even set aside while this process stops or after it lost the partition; the rows stay open.
+            pass
         finally:
-            del self._lanes[key]
+            if self._lanes.get(key) is lane:
+                del self._lanes[key]
             for item in lane.queue:
                 self._known.discard(item.id)
 
@@ -205,6 +281,8 @@ class Lanes:
             changes = lane.changes
             try:
                 record = await self._worker.load(key)
+                if record is not None and self._before_turn is not None and self._may_have_written(record):
+                    await self._before_turn(record)
             except UnavailableError:
                 await self._clock.sleep(STORAGE_RETRY_SECONDS)
                 continue
@@ -238,7 +316,7 @@ class Lanes:
                 return due.count
             lane.arrived.clear()
             await self._wait(lane, wait / 1000)
-            if self._stopping.is_set():
+            if self._stopping.is_set() or lane.is_closing:
                 return 0
 
     def _is_complete(self, item: InboxItem) -> bool:
@@ -270,11 +348,10 @@ class Lanes:
                 lane.is_loaded = False
                 continue
             except FencedError:
-                log.error("lane.fenced", partition=items[0].partition)
-                self._on_fenced()
+                self._on_fenced(lane.partition)
                 return False
             except UnavailableError:
-                if self._stopping.is_set():
+                if self._stopping.is_set() or lane.is_closing:
                     return False
                 await self._clock.sleep(STORAGE_RETRY_SECONDS)
                 continue
@@ -310,7 +387,10 @@ class Lanes:
                 return await self._worker.park(lane.record, items, error)
             except StaleTurnError:
                 continue
+            except FencedError:
+                self._on_fenced(lane.partition)
+                raise
             except UnavailableError:
-                if self._stopping.is_set():
+                if self._stopping.is_set() or lane.is_closing:
                     raise
                 await self._clock.sleep(STORAGE_RETRY_SECONDS)

@@ -90,6 +90,11 @@ class Leases(Protocol):
         ...
 
     @property
+    def process_id(self) -> str | None:
+        """This process's id in the database; None while it has none. It changes when its lease ran out."""
+        ...
+
+    @property
     def is_shared(self) -> bool:
         """Whether other processes may store events and messages for this one's partitions."""
         ...
@@ -127,6 +132,10 @@ class SoleLeases:
         self._metrics = metrics
         self._owner = owner
         self.epochs: dict[int, int] = {}
+
+    @property
+    def process_id(self) -> str:
+        return self._owner
 
     def is_member(self) -> bool:
         return True

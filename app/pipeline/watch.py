@@ -49,9 +49,12 @@ class RevisionWatch:
         self._was_hinted = False
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Note the revisions of now (the caller has just read everything) and begin watching."""
+    async def note(self) -> None:
+        """Note the revisions of now; call it right before everything is read for the first time."""
         self._seen = await self._database.read(read_revisions)
+
+    def start(self) -> None:
+        """Begin watching for whatever moves after what was noted."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="revision-watch")
 
     async def stop(self) -> None:

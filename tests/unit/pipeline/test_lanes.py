@@ -129,7 +129,7 @@ class World:
         self.fenced = 0
         self.lanes = Lanes(worker=self.worker, clock=clock, metrics=self.metrics, on_fenced=self._fenced)
 
-    def _fenced(self) -> None:
+    def _fenced(self, partition: int) -> None:
         self.fenced += 1
 
     def item(self, text: str, lane: str = "c1", kind: EventKind = EventKind.MESSAGE) -> InboxItem:
@@ -375,7 +375,7 @@ async def test_a_turn_that_hangs_is_given_up_when_the_time_is_over(world: World)
 async def test_only_so_many_conversations_are_kept_at_hand(clock: FakeClock, ids: FakeIds) -> None:
     world = World(clock, ids)
     world.lanes = Lanes(
-        worker=world.worker, clock=clock, metrics=world.metrics, on_fenced=lambda: None, cache_size=2
+        worker=world.worker, clock=clock, metrics=world.metrics, on_fenced=lambda partition: None, cache_size=2
     )
     for lane in ("c1", "c2", "c3"):
         await world.say("1", lane=lane)
