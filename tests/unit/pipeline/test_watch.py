@@ -53,7 +53,8 @@ async def watched(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Watched]:
     await database.open()
     await database.write(create_tables)
     made = Watched(database, clock)
-    await made.watch.start()
+    await made.watch.note()
+    made.watch.start()
     yield made
     await made.watch.stop()
     await database.close()
