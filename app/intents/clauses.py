@@ -14,7 +14,9 @@ __all__ = ["Clause", "clauses_of", "content_clauses", "is_fragment", "split_ques
 
 _LINK = re.compile(r"(?:https?://|www\.)\S+")
 _SEPARATOR = re.compile(
-    r"[\n\r。！？!?；;，,…～~—]+|\.{2,}|\.(?=\s|$)|(?<=[^\x00-\x7f])[\s.、]+|[\s.、]+(?=[^\x00-\x7f])"
+    # First what every separator begins with: where none does, which is nearly everywhere, this is all that is tried.
+    r"(?=[\s。！？!?；;，,…～~—.、])"
+    r"(?:[\n\r。！？!?；;，,…～~—]+|\.{2,}|\.(?=\s|$)|(?<=[^\x00-\x7f])[\s.、]+|[\s.、]+(?=[^\x00-\x7f]))"
 )
 _MOST_CLAUSES: Final = 400
 _QUESTION = re.compile(

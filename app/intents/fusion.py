@@ -58,7 +58,7 @@ class Trees:
         answers = columns.take(self.features, axis=0) > limits
         below = answers.reshape(3, -1)
         both = below[1:] & below[0]
-        return np.concatenate((columns, answers, both.reshape(-1, count)))
+        return np.concatenate((columns, answers, both.reshape(-1, count)), dtype=np.float32)
 
     def score(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the sum of all trees' values for each row of features."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import log
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
@@ -130,12 +130,7 @@ class LanguageIndex:
         self.bounds = bounds.tolist()
         self.entries = of_entry[bounds[:-1]]
         self.entry_numbers = tuple(self.entries.tolist())
-        usual: list[list[float]] = self.shown.tolist()
-        self.differing = lru_cache(_DIFFERING)(
-            lambda place, signs: tuple(
-                [abs(sign - one) for sign, one in zip(signs, usual[place], strict=True)]
-            )
-        )
+        self.differing = lru_cache(_DIFFERING)(partial(_differing, self.shown.tolist()))
         self._unknown_weight = float(np.log(len(self.phrasings) + 1.0) + 1.0) * 0.9
         squares = self._squares = self.weights * self.weights
         documents = self.documents.astype(np.intp)
@@ -278,6 +273,11 @@ def _best(scores: NDArray[np.floating[Any]], count: int) -> tuple[list[float], l
     """Return the best ``count`` scores (of what isn't allowed: minus infinity) and their places, in any order."""
     best = scores.argpartition(-count)[-count:] if len(scores) > count else np.arange(len(scores))
     return scores.take(best).tolist(), best.tolist()
+
+
+def _differing(usual: list[list[float]], place: int, signs: tuple[float, ...]) -> tuple[float, ...]:
+    """Return how far each of a text's signs is from the usual one of the entry at ``place``."""
+    return tuple([abs(sign - one) for sign, one in zip(signs, usual[place], strict=True)])
 
 
 def _mean_of_three(near: list[float]) -> float:

@@ -30,7 +30,11 @@ from app.intents.signs import undoes
 __all__ = ["Matcher", "Scope", "build_matcher", "credence", "joined", "shipped_thresholds"]
 
 _SHOWN: Final = 3
-_CACHED: Final = 4_096
+_ANSWER: Final = Band.ANSWER
+"""By its own name: reading an enumeration's member is slow."""
+_UNDERSTOOD: Final = 2_048
+_RANKED: Final = 8_192
+"""More than messages as written, of which several have the same content."""
 _LONGEST_CACHED: Final = 64
 _LONG_TEXT: Final = 500
 _MOST_QUESTIONS: Final = 5
@@ -98,8 +102,8 @@ class Matcher:
             or entry.valid_from_ms is not None
             or entry.valid_until_ms is not None
         )
-        self._ranked = lru_cache(maxsize=_CACHED)(self._rank)
-        self._understood = lru_cache(maxsize=_CACHED)(self._understand)
+        self._ranked = lru_cache(maxsize=_RANKED)(self._rank)
+        self._understood = lru_cache(maxsize=_UNDERSTOOD)(self._understand)
 
     def understand(self, text: str, *, scope: Scope) -> Understanding:
         """Take a message apart into its questions and rank the entries for each. Never raises, whatever the text."""
@@ -127,7 +131,7 @@ class Matcher:
             bool(clauses)
             and len(content) == len(clauses)
             and is_social(clauses[0].normalised)
-            and all([is_social(one.normalised) for one in clauses[1:]])
+            and all(is_social(one.normalised) for one in clauses[1:])
         )
         if not whole:
             questions: tuple[Match, ...] = ()
@@ -135,7 +139,7 @@ class Matcher:
             questions = self._of_long_text(content, excluded, thresholds)
         else:
             questions = self._questions(text, content, whole, excluded, thresholds)
-        sure = any([match.band is Band.ANSWER for match in questions])
+        sure = _ANSWER in [match.band for match in questions]
         return (
             whole,
             language_of(whole or text),
@@ -161,7 +165,7 @@ class Matcher:
             distinct: dict[str, Match] = {}
             for clause in candidates:
                 part = self._match(clause.text, clause.normalised, excluded, thresholds)
-                if part.band is Band.ANSWER and part.best is not None:
+                if part.band is _ANSWER and part.best is not None:
                     distinct.setdefault(part.best.entry_id, part)
             if len(distinct) > 1:
                 return tuple(distinct.values())[:_MOST_QUESTIONS]
@@ -179,7 +183,7 @@ class Matcher:
             if before is None or before.confidence < match.confidence:
                 distinct[match.best.entry_id] = match
         ranked = sorted(distinct.values(), key=lambda match: -match.confidence)
-        sure = [match for match in ranked if match.band is Band.ANSWER]
+        sure = [match for match in ranked if match.band is _ANSWER]
         return tuple((sure or ranked[:1])[:_MOST_QUESTIONS])
 
     def _match(self, text: str, whole: str, excluded: frozenset[int], thresholds: Thresholds) -> Match:
