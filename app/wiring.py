@@ -203,7 +203,11 @@ class Application:
             before_turn=lambda record: self.feed.look({record.partition}),
         )
         outcomes = DeliveryOutcomes(
-            desk=self.desk, lanes=self.lanes, policy_of=self.directory.shop, on_events=self.events_stored
+            desk=self.desk,
+            lanes=self.lanes,
+            policy_of=self.directory.shop,
+            on_events=self.events_stored,
+            is_shared=lambda: leases.is_shared,
         )
         self.delivery = DeliveryService(
             database=database,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert
 
 from app.core.errors import ConflictError, UnavailableError
 from app.delivery.marks import DeliveryMark
@@ -22,7 +22,8 @@ from app.domain.messages import Author
 from app.domain.shops import ShopPolicy
 from app.domain.turns import Escalation
 from app.pipeline.lanes import Lanes
-from app.storage.tables import conversations, escalations, outbox
+from app.pipeline.superseded import SupersededLook
+from app.storage.tables import escalations
 
 __all__ = ["DeliveryOutcomes"]
 
@@ -42,12 +43,18 @@ class DeliveryOutcomes:
         lanes: Lanes,
         policy_of: Callable[[str], ShopPolicy],
         on_events: Callable[[], None],
+        is_shared: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``on_events`` is called when console events were stored."""
+        """``on_events`` is called when console events were stored.
+
+        ``is_shared``: whether agents may be taking this process's conversations by way of others.
+        """
         self._desk = desk
         self._lanes = lanes
         self._policy_of = policy_of
         self._on_events = on_events
+        self._is_shared = is_shared
+        self._look = SupersededLook(desk.database)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def is_superseded(self, item: OutboxItem) -> bool:
@@ -56,10 +63,10 @@ class DeliveryOutcomes:
         if record is not None and record.conversation.state is ConversationState.HUMAN:
             return True
         age_ms = self._desk.clock.now_ms() - item.created_at_ms
-        if record is not None and item.attempts == 0 and age_ms < FRESH_MS:
+        is_at_hand = record is not None and not self._is_shared()
+        if is_at_hand and item.attempts == 0 and age_ms < FRESH_MS:
             return False
-        states = await self._desk.database.read(lambda connection: _states_of(connection, item))
-        return states is None or states[0] == "dropped" or states[1] == ConversationState.HUMAN.value
+        return await self._look.is_superseded(item.id)
 
     def delivery_event(
         self, item: OutboxItem, status: str, error: str | None, now_ms: int
@@ -71,13 +78,15 @@ class DeliveryOutcomes:
                 "id": item.conversation_id, "shop_id": None, "state": "bot", "group_id": None, "agent_id": None,
             }  # fmt: skip
         else:
-            conversation = record.conversation
+            # Addressed to nobody in particular: whoever holds the conversation when the event is read sees it, and who
+            # that is may have changed at another process.
+            is_queued = record.conversation.state is ConversationState.QUEUED
             row = {
-                "id": conversation.id,
-                "shop_id": conversation.shop_id,
-                "state": conversation.state.value,
-                "group_id": conversation.group_id,
-                "agent_id": conversation.agent_id,
+                "id": record.conversation.id,
+                "shop_id": record.conversation.shop_id,
+                "state": "queued" if is_queued else "bot",
+                "group_id": record.conversation.group_id,
+                "agent_id": None,
             }
         return message_delivery_event(
             row, message_id=item.message_id, status=status, error=error, now_ms=now_ms
@@ -133,12 +142,3 @@ class DeliveryOutcomes:
             log.warning(
                 "delivery.not_escalated", conversation_id=conversation_id, error=error, code=problem.code
             )
-
-
-def _states_of(connection: Connection, item: OutboxItem) -> tuple[str, str] | None:
-    row = connection.execute(
-        select(outbox.c.state, conversations.c.state)
-        .join(conversations, conversations.c.id == outbox.c.conversation_id)
-        .where(outbox.c.id == item.id)
-    ).first()
-    return None if row is None else (row[0], row[1])
