@@ -30,7 +30,7 @@ from app.storage.tables import (
     outbox,
 )
 
-__all__ = ["CommitTurns", "InboxDone", "StaleTurnError", "TurnCommit"]
+__all__ = ["AlreadyDoneError", "CommitTurns", "InboxDone", "StaleTurnError", "TurnCommit"]
 
 Row = dict[str, Any]
 
@@ -39,6 +39,12 @@ class StaleTurnError(ConflictError):
     """The conversation changed hands after the turn was decided; nothing of it was written."""
 
     default_code = "stale_turn"
+
+
+class AlreadyDoneError(ConflictError):
+    """An earlier commit of this turn, whose answer was lost, is in the database; nothing of this one was written."""
+
+    default_code = "already_done"
 
 
 @value(frozen=True, slots=True)
@@ -56,7 +62,8 @@ class TurnCommit:
     """Everything one turn writes. ``seq`` of the messages is given when it is applied, in their order.
 
     ``expected_version`` is the conversation's version that the turn was decided on; None for a new conversation, whose
-    row is in ``conversation`` whole. ``also`` are rare extra writes in the same transaction.
+    row is in ``conversation`` whole. ``also`` are rare extra writes in the same transaction. ``is_repeated``: the turn
+    may have been committed before, since the answer to that commit never came.
     """
 
     partition: int
@@ -74,6 +81,7 @@ class TurnCommit:
     escalation: Row | None = None
     events: list[Row] = field(default_factory=list[Row])
     also: list[Callable[[Connection], None]] = field(default_factory=list[Callable[[Connection], None]])
+    is_repeated: bool = False
 
 
 _CONVERSATION_COLUMNS = (
@@ -124,6 +132,11 @@ _CURRENT = (
     .order_by(conversations.c.id)
 )
 _LOCKED = HotQuery(_CURRENT, "ids", postgresql=_CURRENT.with_for_update())
+_FIRST_OPEN = (
+    select(inbox.c.id).where(inbox.c.id == bindparam("id"), inbox.c.state == "open").with_for_update()
+)
+"""Waits for a transaction that has the row: a commit whose answer was lost may be under way still."""
+
 _INSERT_MESSAGE = HotStatement(
     insert(messages).values(
         bound_columns(
@@ -164,11 +177,14 @@ class CommitTurns:
     def apply(self, connection: Connection, items: Sequence[TurnCommit]) -> Sequence[Exception | None]:
         """Write every turn that still holds; return an error for each that doesn't."""
         epochs = current_epochs(connection, {item.partition for item in items})
+        done = {id(item) for item in items if item.is_repeated and _is_done(connection, item)}
         known = _lock_conversations(connection, items)
         outcomes: list[Exception | None] = []
         good: list[TurnCommit] = []
         for item in items:
             error = _objection(item, epochs, known)
+            if id(item) in done and not isinstance(error, FencedError):
+                error = AlreadyDoneError("the turn was committed before")
             outcomes.append(error)
             if error is None:
                 good.append(item)
@@ -182,6 +198,13 @@ def _lock_conversations(connection: Connection, items: Sequence[TurnCommit]) -> 
     if not wanted:
         return {}
     return {row[0]: row for row in _LOCKED.rows(connection, wanted)}
+
+
+def _is_done(connection: Connection, item: TurnCommit) -> bool:
+    """Whether a turn's inbox rows are finished; all of them were in one commit, so the first tells for all."""
+    if not item.inbox_done:
+        return False
+    return connection.execute(_FIRST_OPEN, {"id": item.inbox_done[0].id}).first() is None
 
 
 def _objection(item: TurnCommit, epochs: Mapping[int, int], known: Mapping[int, Any]) -> Exception | None:

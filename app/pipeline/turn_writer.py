@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection
 
 from app.core.clock import Clock
+from app.core.errors import UnavailableError
 from app.core.ids import Ids
 from app.core.values import changed
 from app.desk.escalations import raise_escalation
@@ -19,9 +21,10 @@ from app.domain.conversations import ConversationState
 from app.domain.messages import Author, Content
 from app.domain.orders import OrderView
 from app.domain.turns import Decision, DecisionKind, Escalation, Turn
-from app.pipeline.commit import CommitTurns, InboxDone, TurnCommit
+from app.pipeline.commit import AlreadyDoneError, CommitTurns, InboxDone, TurnCommit
 from app.pipeline.inbox import InboxItem
-from app.pipeline.records import ConversationRecord
+from app.pipeline.partitions import FencedError
+from app.pipeline.records import ConversationRecord, load_record
 from app.pipeline.writing import (
     Row,
     buyer_row,
@@ -36,6 +39,8 @@ from app.storage.database import Database
 
 __all__ = ["TurnWriter"]
 
+log = structlog.get_logger(__name__)
+
 
 class TurnWriter:
     """Builds commits and hands them to the batch writer."""
@@ -48,13 +53,20 @@ class TurnWriter:
         ids: Ids,
         epochs: Mapping[int, int],
         on_committed: Callable[[TurnCommit], None],
+        on_found_done: Callable[[int], None] = lambda partition: None,
     ) -> None:
-        """``epochs``: under which this process owns its partitions. ``on_committed`` hears of every commit."""
+        """``epochs``: under which this process owns its partitions. ``on_committed`` hears of every commit.
+
+        ``on_found_done`` hears of a partition in which a commit turns out to have happened whose answer never came:
+        what it wrote is in the database, and nobody here was told.
+        """
         self._database = database
         self._clock = clock
         self._ids = ids
         self._epochs = epochs
         self._on_committed = on_committed
+        self._on_found_done = on_found_done
+        self._unsure: set[int] = set()
         self._operation = CommitTurns()
 
     async def write(
@@ -133,11 +145,38 @@ class TurnWriter:
 
     async def commit(self, commit: TurnCommit, record: ConversationRecord) -> ConversationRecord:
         """Store a commit; return the record, which was made for it, as it is stored now."""
-        await self._database.writer.submit(self._operation, commit)
+        if self._unsure:
+            commit.is_repeated = not self._unsure.isdisjoint(done.id for done in commit.inbox_done)
+        try:
+            await self._database.writer.submit(self._operation, commit)
+        except FencedError:
+            self._settle(commit)
+            raise
+        except UnavailableError:
+            # The database may have taken it all the same.
+            self._unsure.update(done.id for done in commit.inbox_done)
+            raise
+        except AlreadyDoneError:
+            return await self._found_done(commit, record)
+        self._settle(commit)
         self._on_committed(commit)
         record.stored_version = record.conversation.version
         record.buyer_changed = False
         return record
+
+    async def _found_done(self, commit: TurnCommit, record: ConversationRecord) -> ConversationRecord:
+        conversation = record.conversation
+        stored = await self._database.read(
+            lambda connection: load_record(connection, conversation.account_id, conversation.external_id)
+        )
+        log.info("turn.found_done", inbox_id=commit.inbox_done[0].id)
+        self._settle(commit)
+        self._on_found_done(commit.partition)
+        return stored or record
+
+    def _settle(self, commit: TurnCommit) -> None:
+        if self._unsure:
+            self._unsure.difference_update(done.id for done in commit.inbox_done)
 
     def _add_replies(
         self,
