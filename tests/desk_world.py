@@ -10,7 +10,9 @@ from sqlalchemy import Connection, insert, select, update
 
 from app.core.metrics import Metrics
 from app.delivery.outbox import OutboxItem
+from app.desk.connections import LivingProcesses
 from app.desk.conversations import ConversationService
+from app.desk.duty import Duty
 from app.desk.escalations import EscalationService
 from app.desk.groups import default_group_rows
 from app.desk.hub import EventHub
@@ -58,7 +60,18 @@ def create_tables(connection: Connection) -> None:
 class DeskWorld:
     """The services of the desk wired together, and shortcuts to fill and read the database."""
 
-    def __init__(self, database: Database, *, clock: FakeClock, ids: FakeIds, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: FakeClock,
+        ids: FakeIds,
+        metrics: Metrics,
+        process: str | None = None,
+        living: LivingProcesses | None = None,
+        duty: Duty | None = None,
+    ) -> None:
+        """`process`, `living` and `duty` make it one of several processes."""
         self.database = database
         self.clock = clock
         self.ids = ids
@@ -78,8 +91,14 @@ class DeskWorld:
             on_queue_changed=lambda: self.router.kick(),
         )
         self.passwords = Passwords(CHEAP)
-        self.presence = PresenceService(self.desk, policy_of=self.policy_of)
-        self.router = Router(self.desk, presence=self.presence, policy_of=self.policy_of)
+        self.presence = PresenceService(
+            self.desk,
+            policy_of=self.policy_of,
+            process=lambda: process or "only",
+            living=living,
+            duty=duty,
+        )
+        self.router = Router(self.desk, presence=self.presence, policy_of=self.policy_of, duty=duty)
         self.escalations = EscalationService(self.desk)
         self.conversations = ConversationService(self.desk, policy_of=self.policy_of)
         self.sending = SendService(
