@@ -43,6 +43,7 @@ from app.pipeline.outcomes import DeliveryOutcomes
 from app.pipeline.ownership import Ownership
 from app.pipeline.place import Place
 from app.pipeline.platform_events import PlatformEvents
+from app.pipeline.shared_inbox import StoreSharedInbox
 from app.pipeline.turn_writer import TurnWriter
 from app.pipeline.turns import TurnProcessor
 from app.pipeline.watch import RevisionWatch
@@ -133,6 +134,15 @@ class Application:
             metrics=self.metrics,
             bus=self.bus,
             place=place,
+        )
+
+    def _shared_store(self) -> StoreSharedInbox:
+        return StoreSharedInbox(
+            # Like the lanes', since it is compared with theirs.
+            clock=self.clock,
+            is_shared=lambda: self.leases.is_shared,
+            epochs=self.leases.epochs,
+            is_new=self.lanes.is_new,
         )
 
     def _build_services(self) -> None:
@@ -251,6 +261,8 @@ class Application:
             ids=ids,
             is_cached=self.lanes.is_cached,
             on_stored=self.backlog.stored,
+            store=None if database.is_sqlite else self._shared_store(),
+            is_member=None if database.is_sqlite else leases.is_member,
         )
         self.watch = RevisionWatch(
             database=database,

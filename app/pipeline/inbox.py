@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from app.channels.base import Ack, ChannelAdapter
 from app.core.clock import Clock
-from app.core.errors import NotFoundError
+from app.core.errors import NotFoundError, UnavailableError
 from app.core.ids import Ids
 from app.core.values import value
 from app.domain.delivery import Account, RawDelivery
@@ -174,10 +174,13 @@ class Inbox:
         ids: Ids,
         is_cached: Callable[[str, str], bool],
         on_stored: Callable[[InboxItem, InboxResult], None],
+        store: StoreInbox | None = None,
+        is_member: Callable[[], bool] | None = None,
     ) -> None:
         """``is_cached(account_id, lane_key)``: the lane has the conversation at hand.
 
-        ``on_stored`` is called once for every new event after its commit, in commit order.
+        ``on_stored`` is called once for every new event after its commit, in commit order. ``store`` stores the events,
+        ``is_member`` says whether this process may ack, both where there can be other processes.
         """
         self._database = database
         self._directory = directory
@@ -185,7 +188,8 @@ class Inbox:
         self._ids = ids
         self._is_cached = is_cached
         self._on_stored = on_stored
-        self._store = StoreInbox()
+        self._store = store or StoreInbox()
+        self._is_member = is_member
 
     async def accept(
         self, channel: str, account_id: str, delivery: RawDelivery
@@ -201,14 +205,25 @@ class Inbox:
         adapter = self._directory.adapter(account)
         now_ms = self._clock.now_ms()
         adapter.verify(delivery, account, now_ms=now_ms)
+        self._make_sure()
         events = adapter.parse(delivery)
         if len(events) == 1:
             item = await self._item(account, events[0], delivery, now_ms)
             result = await self._offer(item)
+            self._make_sure()
             return adapter, int(result.is_new)
         waiting = [self._offer(await self._item(account, event, delivery, now_ms)) for event in events]
         results = await asyncio.gather(*waiting)
+        self._make_sure()
         return adapter, sum(result.is_new for result in results)
+
+    def _make_sure(self) -> None:
+        """Refuse to ack what no other process need look for: they don't, once they took this one for dead.
+
+        What is stored by then is absorbed when it is posted again, and worked off meanwhile.
+        """
+        if self._is_member is not None and not self._is_member():
+            raise UnavailableError("this process is cut off from the others; try again", retry_after=1)
 
     def handshake(self, channel: str, account_id: str, delivery: RawDelivery) -> Ack | None:
         """Return the answer by which a marketplace checks this endpoint; None when it never does.
