@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, text, update
+from sqlalchemy import Connection, bindparam, text, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from app.storage.hot import HotStatement, bound_columns
 from app.storage.leases import FencedError, current_epochs
@@ -60,8 +61,11 @@ _UPDATE_MESSAGE = HotStatement(
 _UPDATE_EXTERNAL_ID = HotStatement(
     update(messages).where(messages.c.id == bindparam("id_")).values(external_id=bindparam("external_id"))
 )
+_ATTEMPT = bound_columns(*(column.name for column in delivery_attempts.columns))
+# It is there already when the answer to its commit was lost.
 _INSERT_ATTEMPT = HotStatement(
-    insert(delivery_attempts).values(bound_columns(*(column.name for column in delivery_attempts.columns)))
+    sqlite.insert(delivery_attempts).values(_ATTEMPT).on_conflict_do_nothing(),
+    postgresql=postgresql.insert(delivery_attempts).values(_ATTEMPT).on_conflict_do_nothing(),
 )
 
 

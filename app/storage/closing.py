@@ -54,5 +54,6 @@ def finish(connection: Connection) -> None:
 
 
 def end(connection: Connection) -> None:
-    """Stop collecting."""
-    connection.info.pop(_KEY, None)
+    """Stop collecting; a connection that broke meanwhile has forgotten by itself."""
+    if not connection.invalidated:
+        connection.info.pop(_KEY, None)

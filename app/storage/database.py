@@ -17,7 +17,7 @@ from app.storage.embedded import EmbeddedWriter
 from app.storage.engines import make_async_engine
 from app.storage.tables import revisions
 from app.storage.urls import is_sqlite, parse_database_url, sqlite_path
-from app.storage.writer import BatchWriter
+from app.storage.writer import ANSWER_SECONDS, BatchWriter
 
 __all__ = ["Database", "bump_revision", "read_revisions", "upsert"]
 
@@ -38,7 +38,9 @@ class Database:
         self._engine = make_async_engine(self.url, pool_size=pool_size)
         self._embedded = EmbeddedWriter(self.url) if self.is_sqlite else None
         self._writer_connection: AsyncConnection | None = None
-        self.writer = BatchWriter(self._run_transaction, metrics=metrics)
+        self.writer = BatchWriter(
+            self._run_transaction, metrics=metrics, answer_seconds=None if self.is_sqlite else ANSWER_SECONDS
+        )
 
     async def open(self) -> None:
         """Make the folder of an embedded database when missing, and start the writer.

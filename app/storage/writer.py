@@ -17,6 +17,7 @@ the CPU and a p99 of half a second.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar, cast
@@ -28,8 +29,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InternalE
 from app.core.errors import HuojiError, OverloadedError, UnavailableError
 from app.core.metrics import Metrics
 from app.storage import closing
+from app.storage.overdue import Overdue
 
-__all__ = ["BatchWriter", "BulkOperation", "TransactionRunner"]
+__all__ = ["ANSWER_SECONDS", "BatchWriter", "BulkOperation", "TransactionRunner"]
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +49,13 @@ MAX_TRIES = 5
 COLLISION_PAUSE_SECONDS = 0.01
 _COLLISIONS = frozenset({"40001", "40P01"})
 """PostgreSQL's codes for a serialization failure and for a deadlock."""
+
+ANSWER_SECONDS = 1.0
+"""How long whoever posts from outside waits for a database server. Source: the faults to survive, F13."""
+
+UNSURE_SECONDS = 60.0
+"""For so long after a commit failed, what it wrote may still turn up: PostgreSQL ends a session that idles in a
+transaction after 30 s, and one that is being committed sooner."""
 
 LINGER_SECONDS = 0.005
 """How long a job that may linger waits for others to commit with: about what a commit takes on a common disk."""
@@ -69,9 +78,10 @@ TransactionRunner = Callable[[Callable[[Connection], Any]], Awaitable[Any]]
 
 
 class _Job:
-    __slots__ = ("future", "operation", "payload", "size")
+    __slots__ = ("future", "is_offered", "operation", "payload", "size")
 
     def __init__(self, operation: Any, payload: Any, size: int, future: asyncio.Future[Any]) -> None:
+        self.is_offered = False
         self.operation = operation
         self.payload = payload
         self.size = size
@@ -88,8 +98,14 @@ class BatchWriter:
         metrics: Metrics,
         max_rows: int = 4096,
         max_bytes: int = 32 * 1024 * 1024,
+        answer_seconds: float | None = None,
     ) -> None:
-        """Take the transaction runner and the bounds on what may wait (rows, bytes) for ``offer``."""
+        """Take the transaction runner and the bounds on what may wait (rows, bytes) for ``offer``.
+
+        ``answer_seconds``: how long offered items wait for the commit under way; None: for as long as it takes.
+        """
+        self.on_unsure: Callable[[], None] = lambda: None
+        """Called when a commit failed, or came late: rows may be stored that nobody here was told of."""
         self._run = run
         self._metrics = metrics
         self._max_rows = max_rows
@@ -100,6 +116,10 @@ class BatchWriter:
         self._linger: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
+        self._under_way: list[_Job] = []
+        self._overdue = None if answer_seconds is None else Overdue(answer_seconds, self._give_up_waiting)
+        self._is_late = False
+        self._unsure_until = -math.inf
 
     def start(self) -> None:
         """Begin committing what is queued."""
@@ -118,17 +138,30 @@ class BatchWriter:
         """Jobs not yet committed."""
         return len(self._queue)
 
+    @property
+    def is_unsure(self) -> bool:
+        """Whether rows may turn up in the database whose commit failed as far as anybody here knows."""
+        return self._unsure_until > asyncio.get_running_loop().time()
+
     def offer(self, operation: BulkOperation[T, R], item: T, size: int) -> asyncio.Future[R]:
         """Queue a bulk item from outside, ``size`` in bytes.
 
         Raises:
             OverloadedError: as many rows or bytes wait as are allowed; nothing was queued.
+            UnavailableError: the database doesn't answer, or this process stops; nothing was queued.
+
+        The future raises UnavailableError also when the database took too long; what was offered may then be stored
+        all the same.
         """
+        if self._is_late:
+            raise _no_answer()
         if len(self._queue) >= self._max_rows or self._bytes + size > self._max_bytes:
             raise OverloadedError(
                 "too many messages are waiting to be stored; send this one again", retry_after=1
             )
-        return self.submit(operation, item, size)
+        future = self.submit(operation, item, size)
+        self._queue[-1].is_offered = True
+        return future
 
     def submit(
         self, operation: BulkOperation[T, R], item: T, size: int = 0, *, lingers: bool = False
@@ -176,7 +209,32 @@ class BatchWriter:
                 self._wake.set()
             batch = [self._queue.popleft() for _ in range(min(MAX_ROWS, len(self._queue)))]
             self._bytes -= sum(job.size for job in batch)
+            if self._overdue is None:
+                await self._commit(batch)
+                continue
+            self._under_way = batch
+            self._overdue.begin()
             await self._commit(batch)
+            self._overdue.end()
+            self._under_way = []
+            if self._is_late:
+                self._is_late = False
+                self._become_unsure()
+
+    def _give_up_waiting(self) -> None:
+        """The database doesn't answer: tell everybody outside to come again, and go on waiting alone."""
+        log.warning("storage.no_answer", rows=len(self._under_way), waiting=len(self._queue))
+        self._is_late = True
+        self._become_unsure()
+        waiting, self._queue = self._queue, deque(job for job in self._queue if not job.is_offered)
+        self._bytes = sum(job.size for job in self._queue)
+        for job in (*self._under_way, *waiting):
+            if job.is_offered:
+                _resolve(job, _no_answer())
+
+    def _become_unsure(self) -> None:
+        self._unsure_until = asyncio.get_running_loop().time() + UNSURE_SECONDS
+        self.on_unsure()
 
     async def _commit(self, batch: list[_Job], tries: int = 1) -> None:
         try:
@@ -202,6 +260,7 @@ class BatchWriter:
             failure.__cause__ = error
             for job in batch:
                 _resolve(job, failure)
+            self._become_unsure()
         elif len(batch) > 1:
             log.warning("storage.batch_taken_apart", rows=len(batch), exc_info=error)
             for job in batch:
@@ -222,6 +281,10 @@ def _is_outage(error: Exception) -> bool:
     return isinstance(error, DBAPIError) and (
         error.connection_invalidated or isinstance(error, InternalError)
     )
+
+
+def _no_answer() -> UnavailableError:
+    return UnavailableError("the database does not answer; try again", retry_after=1)
 
 
 def _reason(error: Exception) -> str:
