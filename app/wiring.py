@@ -112,6 +112,7 @@ class Application:
         self._health: Any = Starlette(
             routes=health_routes(
                 readiness=self.readiness,
+                degraded=self.degraded,
                 metrics=metrics,
                 metrics_token=token.get_secret_value() if token is not None else None,
             )
@@ -395,6 +396,11 @@ class Application:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the schema, this process isn't ready
             problems["migrations"] = str(error)
         return problems
+
+    def degraded(self) -> Mapping[str, str]:
+        """Return what is slower than it should be without being in the way."""
+        trouble = self.bus.trouble()
+        return {} if trouble is None else {"bus": trouble}
 
     def _committed(self, commit: TurnCommit) -> None:
         if commit.outbox:

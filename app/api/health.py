@@ -19,7 +19,17 @@ Readiness = Callable[[], Awaitable[Mapping[str, str]]]
 """Returns what stands in the way of taking traffic, by part; empty when nothing does."""
 
 
-def health_routes(*, readiness: Readiness, metrics: Metrics, metrics_token: str | None) -> list[Route]:
+Degraded = Callable[[], Mapping[str, str]]
+"""Returns what doesn't work as it should without keeping traffic away, by part; empty when everything does."""
+
+
+def health_routes(
+    *,
+    readiness: Readiness,
+    metrics: Metrics,
+    metrics_token: str | None,
+    degraded: Degraded = dict,
+) -> list[Route]:
     """Return ``/healthz``, ``/readyz`` and ``/metrics``; the last wants ``Authorization: Bearer`` always."""
 
     async def healthz(_request: Request) -> Response:
@@ -31,6 +41,9 @@ def health_routes(*, readiness: Readiness, metrics: Metrics, metrics_token: str 
             return JSONResponse(
                 {"status": "not ready", "problems": dict(problems)}, 503, {"Retry-After": "1"}
             )
+        impaired = degraded()
+        if impaired:
+            return JSONResponse({"status": "ready", "degraded": dict(impaired)})
         return JSONResponse({"status": "ready"})
 
     async def render_metrics(request: Request) -> Response:
