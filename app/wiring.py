@@ -19,6 +19,7 @@ from app.channels.addresses import AddressPolicy
 from app.channels.http import HttpClient
 from app.channels.registry import Registry
 from app.core.clock import Clock, SystemClock
+from app.core.crashpoints import points
 from app.core.crypto import SecretBox
 from app.core.errors import UnavailableError
 from app.core.ids import SystemIds
@@ -137,11 +138,24 @@ class Application:
             place=place,
         )
 
+    def _may_find_more(self) -> bool:
+        """Whether rows may turn up that nobody here was told of: of other processes, or of a commit that went unheard."""
+        return self.leases.is_shared or self.database.writer.is_unsure
+
+    def _look_around(self) -> None:
+        self.backlog.hinted("")
+        self.feed.hinted("")
+
+    def _found_done(self, partition: int) -> None:
+        self.feed.hinted(str(partition))
+        self.events_stored()
+        self.router.kick()
+
     def _shared_store(self) -> StoreSharedInbox:
         return StoreSharedInbox(
             # Like the lanes', since it is compared with theirs.
             clock=self.clock,
-            is_shared=lambda: self.leases.is_shared,
+            is_shared=self._may_find_more,
             epochs=self.leases.epochs,
             is_new=self.lanes.is_new,
         )
@@ -188,7 +202,8 @@ class Application:
             look_again_seconds=IDLE_SECONDS if database.is_sqlite else LOOK_AGAIN_SECONDS,
         )
         writer = TurnWriter(
-            database=database, clock=clock, ids=ids, epochs=leases.epochs, on_committed=self._committed
+            database=database, clock=clock, ids=ids, epochs=leases.epochs, on_committed=self._committed,
+            on_found_done=self._found_done,
         )  # fmt: skip
         platform_events = PlatformEvents(
             database=database, writer=writer, orders=self.orders, clock=clock, ids=ids
@@ -235,7 +250,7 @@ class Application:
             sender=self.delivery,
             clock=clock,
             bus=self.bus,
-            is_shared=lambda: leases.is_shared,
+            is_shared=self._may_find_more,
             epochs=leases.epochs,
         )
         self.backlog = Backlog(
@@ -244,7 +259,7 @@ class Application:
             lanes=self.lanes,
             clock=clock,
             bus=self.bus,
-            is_shared=lambda: leases.is_shared,
+            is_shared=self._may_find_more,
             epochs=leases.epochs,
         )
         self.ownership = Ownership(
@@ -265,6 +280,7 @@ class Application:
             store=None if database.is_sqlite else self._shared_store(),
             is_member=None if database.is_sqlite else leases.is_member,
         )
+        database.writer.on_unsure = self._look_around
         self.watch = RevisionWatch(
             database=database,
             clock=clock,
@@ -329,6 +345,7 @@ class Application:
         if self._http is not None:
             await self._http.close_streams()
             await self._http.stop()
+        points.reach("while_stopping")
         await self.watch.stop()
         # Others take over what this process had; what is under way is finished first.
         await self.leases.stop(seconds)
@@ -337,6 +354,7 @@ class Application:
         await self.feed.stop()
         await self.lanes.stop(seconds / 2)
         await self.delivery.stop(seconds / 2)
+        points.reach("after_drain")
         await self.router.stop()
         await self.presence.stop()
         await self.hub.stop()

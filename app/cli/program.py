@@ -27,6 +27,7 @@ from app.cli import (
     shops,
     simulation,
 )
+from app.core.crashpoints import points
 from app.core.errors import HuojiError
 
 __all__ = ["build", "run"]
@@ -72,6 +73,7 @@ def build() -> typer.Typer:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; return its exit status. Nothing but the command's own output reaches stdout."""
     try:
+        points.arm(os.environ)
         status = build()(args=list(arguments), prog_name="huoji", standalone_mode=False)
         sys.stdout.flush()
     except typer.TyperException as error:

@@ -22,6 +22,7 @@ import structlog
 from app import __version__
 from app.bus.base import LEASES, Bus
 from app.core.clock import Clock
+from app.core.crashpoints import points
 from app.core.errors import UnavailableError
 from app.core.ids import SystemIds
 from app.core.metrics import Metrics
@@ -262,6 +263,7 @@ class SharedLeases:
     async def _hand_over(self, holder: LeaseHolder, seconds: float) -> None:
         self._giving_up |= set(self.epochs)
         drained = await holder.drained(frozenset(self.epochs), seconds)
+        points.reach("before_release")
         with contextlib.suppress(UnavailableError):
             await self._release(drained & set(self.epochs))
 
@@ -422,6 +424,7 @@ class SharedLeases:
             room = share - len(kept)
             taken = await self._line.run(lambda connection: rows.claim(connection, process_id, limit=room))
             if taken:
+                points.reach("after_claim")
                 self._gain(taken)
 
     def _gain(self, taken: Mapping[int, int]) -> None:
@@ -451,6 +454,7 @@ class SharedLeases:
         assert holder is not None
         try:
             drained = await holder.drained(partitions, DRAIN_SECONDS)
+            points.reach("before_release")
             await self._release(drained & set(self.epochs))
         except UnavailableError as problem:
             log.warning("lease.not_released", reason=problem.message)

@@ -33,6 +33,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app import __version__
+from app.core.crashpoints import points
 from app.core.errors import ConfigurationError
 from app.storage.engines import make_async_engine, make_sync_writer_engine
 from app.storage.urls import is_sqlite, parse_database_url, sqlite_path
@@ -219,6 +220,7 @@ def record_step(connection: Connection, revision: str, *, is_upgrade: bool) -> N
             "strftime('%Y-%m-%dT%H:%M:%SZ', 'now')" if connection.dialect.name == "sqlite" else "now()::text"
         )
         connection.execute(insert(schema_history).values(**row, applied_at=text(now)))
+        points.reach("during_migration")
 
 
 async def inspect_database(url: str) -> SchemaReport:

@@ -26,6 +26,7 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InternalError, OperationalError
 
+from app.core.crashpoints import points
 from app.core.errors import HuojiError, OverloadedError, UnavailableError
 from app.core.metrics import Metrics
 from app.storage import closing
@@ -72,6 +73,9 @@ class BulkOperation(Protocol[T_contra, R_co]):
 
     def apply(self, connection: Connection, items: Sequence[T_contra]) -> Sequence[R_co | Exception]: ...
 
+
+_NAMES = {10: "inbox", 20: "turn", 30: "mark"}
+"""What the hot operations are called in the names of crash points, by their ranks."""
 
 TransactionRunner = Callable[[Callable[[Connection], Any]], Awaitable[Any]]
 """Runs a function in one transaction on the writer's connection and commits it."""
@@ -239,6 +243,8 @@ class BatchWriter:
     async def _commit(self, batch: list[_Job], tries: int = 1) -> None:
         try:
             outcomes = await self._run(lambda connection: _apply(connection, batch))
+            if points.is_armed:
+                points.reach_each(_crash_points("after", batch))
         except Exception as error:  # noqa: BLE001 - every failure must reach whoever waits for the commit
             await self._after_failure(batch, error, tries)
             return
@@ -306,9 +312,16 @@ def _apply(connection: Connection, batch: list[_Job]) -> list[Any]:
     try:
         outcomes = _run_jobs(connection, batch)
         closing.finish(connection)
+        if points.is_armed:
+            points.reach_each(_crash_points("before", batch))
     finally:
         closing.end(connection)
     return outcomes
+
+
+def _crash_points(moment: str, batch: list[_Job]) -> list[str]:
+    ranks = {job.operation.rank for job in batch if job.operation is not None}
+    return [f"{moment}_{_NAMES[rank]}_commit" for rank in sorted(ranks) if rank in _NAMES]
 
 
 def _run_jobs(connection: Connection, batch: list[_Job]) -> list[Any]:
