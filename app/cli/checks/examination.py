@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 
+from app.bus.probe import probe_redis
 from app.channels.registry import Registry
 from app.cli.checks import machine, stored
 from app.cli.checks.finding import Finding, error, ok
@@ -42,6 +43,8 @@ async def examine() -> list[Finding]:
         return findings
     path = sqlite_path(parse_database_url(settings.database_url))
     findings.append(machine.check_server(path))
+    url = settings.redis_url
+    findings.append(machine.check_redis(url, None if url is None else await probe_redis(url)))
     findings += machine.check_files(settings, path)
     findings.append(machine.check_disk(path.parent if path is not None else settings.media_dir))
     try:

@@ -12,7 +12,7 @@ from app.cli.checks.finding import Finding, error, info, ok, skipped, warning
 from app.settings import Settings, key_file
 from app.storage.filelock import lock_holder
 
-__all__ = ["check_disk", "check_files", "check_key_file", "check_server"]
+__all__ = ["check_disk", "check_files", "check_key_file", "check_redis", "check_server"]
 
 _LEAST_FREE = 200 * 1024 * 1024
 _LITTLE_FREE = 1024 * 1024 * 1024
@@ -39,6 +39,21 @@ def check_server(database: Path | None) -> Finding:
         "server",
         f"服务正在运行（{holder.host} 上的进程 {holder.pid}），使用 {database}；同一文件不能再启动第二个",
         f"a server is running ({holder}) on {database}; a second one can't start on the same file",
+    )
+
+
+def check_redis(url: str | None, trouble: str | None) -> Finding:
+    """Say whether hints can get through; ``trouble`` as ``app.bus.probe`` found it."""
+    if url is None:
+        return skipped("redis", "未设置 Redis：多个进程之间靠轮询", "no Redis is set: several processes poll")
+    if trouble is None:
+        return ok("redis", "Redis 可用", "Redis answers")
+    return warning(
+        "redis",
+        f"Redis 不可用（{trouble}）：一切照常，但进程之间的变化最多晚一秒",
+        f"Redis can't be used ({trouble}): everything works, with up to a second's delay between processes",
+        "检查 HUOJI_REDIS_URL 和 Redis 服务；不需要时去掉这个设置",
+        "look at HUOJI_REDIS_URL and at the Redis server, or remove the setting",
     )
 
 

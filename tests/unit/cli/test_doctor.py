@@ -17,6 +17,7 @@ import pytest
 from app.cli.checks import machine
 from app.cli.checks.finding import Level
 from app.storage.filelock import FileLock, LockHolder
+from tests.processes import free_port
 from tests.unit.cli.conftest import Done, Huoji
 from tests.unit.cli.test_commands import ENTRY, put_dead_letter
 
@@ -199,3 +200,25 @@ def test_both_languages_are_spoken_where_none_is_chosen(huoji: Huoji, monkeypatc
     lines = huoji("doctor").out.splitlines()
     assert lines[0].startswith("✓ 设置正确")
     assert lines[1].startswith("✓ the settings are in order")
+
+
+@pytest.mark.usefixtures("healthy")
+def test_a_redis_that_cannot_be_used_is_a_warning_without_its_password(
+    huoji: Huoji, monkeypatch: pytest.MonkeyPatch
+):
+    assert level(huoji, "redis") == "skipped"
+    monkeypatch.setenv("HUOJI_REDIS_URL", f"redis://:s3cret@127.0.0.1:{free_port()}/0")
+
+    done = huoji("doctor", "--json")
+
+    assert found(done)["redis"]["level"] == "warning"
+    assert done.status == 0
+    assert "s3cret" not in done.out
+
+
+@pytest.mark.redis
+@pytest.mark.usefixtures("healthy")
+def test_a_redis_that_answers_is_in_order(huoji: Huoji, monkeypatch: pytest.MonkeyPatch, redis_url: str):
+    monkeypatch.setenv("HUOJI_REDIS_URL", redis_url)
+
+    assert level(huoji, "redis") == "ok"
