@@ -36,6 +36,9 @@ WEBHOOK_PREFIX = "/webhooks/"
 BODY_SECONDS = 10.0
 """A body that takes longer is answered 408. Source: the reliability notes, B22."""
 
+DRAINED_TIMES = 4
+"""Bodies up to so many times the limit are read to their end before they are refused, so that the refusal arrives."""
+
 _JSON = (b"content-type", b"application/problem+json; charset=utf-8")
 
 
@@ -116,7 +119,7 @@ class WebhookEdge:
         if headers.get("content-encoding", "identity") != "identity":
             raise _UnsupportedEncodingError("send the body without content-encoding")
         length = headers.get("content-length", "")
-        if length.isascii() and length.isdigit() and int(length) > self._max_body:
+        if length.isascii() and length.isdigit() and int(length) > self._max_body * DRAINED_TIMES:
             raise _BodyTooLargeError
         task = asyncio.current_task()
         assert task is not None
@@ -141,13 +144,18 @@ class WebhookEdge:
     async def _rest(self, first: bytes, receive: Receive) -> bytes:
         chunks, size = [first], len(first)
         while True:
-            if size > self._max_body:
-                raise _BodyTooLargeError
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise _DisconnectedError
-            chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
+            chunk: bytes = message.get("body", b"")
+            size += len(chunk)
+            if size <= self._max_body:
+                chunks.append(chunk)
+            elif size > self._max_body * DRAINED_TIMES:
+                raise _BodyTooLargeError
+            else:
+                # Read on without keeping it: who is still writing when the line is cut never gets to see the answer.
+                chunks.clear()
             if not message.get("more_body"):
                 if size > self._max_body:
                     raise _BodyTooLargeError
