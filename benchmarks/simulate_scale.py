@@ -183,8 +183,8 @@ def _one_database(
 def plan(demand: Demand, costs: Costs, limits: Limits, *, seed: int, target_p99: float) -> Plan:
     """Find the fewest databases, then the fewest processes, that answer in time in the busiest minutes.
 
-    Databases by what one bears (CPU, WAL, connections, partitions), processes by simulation, upwards from what the
-    busiest second needs at full load.
+    Databases by what one bears (CPU, WAL, connections, partitions), processes by simulation, upwards from what
+    the allowed share of a core needs at least.
 
     Raises:
         ValueError: not even a process for every partition is fast enough.
@@ -197,7 +197,9 @@ def plan(demand: Demand, costs: Costs, limits: Limits, *, seed: int, target_p99:
     messages = _busiest_messages(demand, sizes, seed=seed, load=1.0)
     group = shops_by_database(sizes, databases)
     most = min(PARTITIONS, limits.connections // limits.connections_each)
-    processes = max(2, math.ceil(peak / databases * costs.process_us / 1e6))
+    # Fewer would be busier than allowed even if the balancer and the partitions were perfectly even.
+    _, offered = Day(demand).busiest(SPAN)
+    processes = max(2, math.ceil(offered / databases * costs.process_us / 1e6 / limits.process_share))
     while processes <= most:
         topology = Topology(databases, processes)
         outcome = simulate(

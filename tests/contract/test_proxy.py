@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 import signal
 import subprocess
@@ -15,11 +13,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests import processes
+from tests import nginx, processes
 from tests.missing import skip_for_lack_of
 from tests.waiting import eventually
 
-PROXY = Path(__file__).resolve().parents[2] / "deploy" / "proxy"
 BODY = '{"text": "什么时候发货",  "n":1e2}'.encode()
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -93,43 +90,11 @@ class Proxy:
         return self.one.seen + self.two.seen
 
 
-def nginx() -> str:
-    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-    return found or skip_for_lack_of("nginx", "Debian: apt install nginx")
-
-
-def configure(folder: Path, *, listen: int, ports: tuple[int, int]) -> Path:
-    """The shipped configuration with addresses of this machine: the listening port, the two servers, /tmp."""
-    shutil.copytree(PROXY, folder)
-    upstreams = (folder / "upstreams.conf").read_text("utf-8")
-    upstreams = re.sub(r"^resolver .*$", "", upstreams, flags=re.MULTILINE)
-    upstreams, times = re.subn(
-        r"server huoji:8000 resolve (.*?);",
-        lambda found: " ".join(f"server 127.0.0.1:{port} {found[1]};" for port in ports),
-        upstreams,
-    )
-    assert times == 2
-    (folder / "upstreams.conf").write_text(upstreams, "utf-8")
-    plain = (folder / "servers" / "plain.conf").read_text("utf-8")
-    (folder / "servers" / "plain.conf").write_text(plain.replace("8080", f"127.0.0.1:{listen}"), "utf-8")
-    main = (folder / "nginx.conf").read_text("utf-8")
-    (folder / "nginx.conf").write_text(main.replace("/tmp/", f"{folder}/"), "utf-8")
-    return folder / "nginx.conf"
-
-
 @pytest.fixture
 async def proxy(tmp_path: Path) -> AsyncIterator[Proxy]:
-    program = nginx()
     one, two = (Upstream(processes.free_port(), fine) for _ in range(2))
-    listen = processes.free_port()
-    config = configure(tmp_path / "proxy", listen=listen, ports=(one.port, two.port))
-    log = tmp_path / "log.txt"
-    server = processes.start(
-        [program, "-e", "stderr", "-p", tmp_path, "-c", config, "-g", directives()],
-        log,
-        directory=tmp_path,
-        end_signal="TERM",
-    )
+    listen, log = processes.free_port(), tmp_path / "log.txt"
+    server = nginx.start(tmp_path, listen=listen, ports=(one.port, two.port), log=log)
     await one.start()
     await two.start()
     url = f"http://127.0.0.1:{listen}"
@@ -150,11 +115,6 @@ async def proxy(tmp_path: Path) -> AsyncIterator[Proxy]:
             processes.end(server, signal.SIGTERM, timeout=10)
             await one.stop()
             await two.stop()
-
-
-def directives() -> str:
-    """As root nginx's workers would be `nobody`, who may not enter the test's folder."""
-    return "daemon off;" + (" user root;" if os.geteuid() == 0 else "")
 
 
 async def test_both_processes_get_their_share_of_webhooks_with_their_bytes_unchanged(proxy: Proxy):
@@ -257,11 +217,11 @@ async def test_figures_are_not_for_the_outside(proxy: Proxy):
 
 
 def test_https_is_a_configuration_that_nginx_takes(tmp_path: Path):
-    program, openssl = nginx(), shutil.which("openssl")
+    program, openssl = nginx.nginx(), shutil.which("openssl")
     if openssl is None:
         skip_for_lack_of("openssl", "Debian: apt install openssl")
     folder = tmp_path / "proxy"
-    config = configure(folder, listen=processes.free_port(), ports=(1, 2))
+    config = nginx.configure(folder, listen=processes.free_port(), ports=(1, 2))
     (folder / "servers" / "plain.conf").unlink()
     tls = (folder / "tls" / "tls.conf").read_text("utf-8").replace("/run/tls", str(tmp_path))
     (folder / "servers" / "tls.conf").write_text(tls, "utf-8")
@@ -276,7 +236,7 @@ def test_https_is_a_configuration_that_nginx_takes(tmp_path: Path):
     made = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", *names]
     subprocess.run([openssl, *made], capture_output=True, check=True)
     done = subprocess.run(
-        [program, "-e", "stderr", "-t", "-p", tmp_path, "-c", config, "-g", directives()],
+        [program, "-e", "stderr", "-t", "-p", tmp_path, "-c", config, "-g", nginx.directives()],
         capture_output=True,
         text=True,
         check=False,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from app.main import DRAIN_SECONDS
+from app.pipeline.leases import LEASE_SECONDS
 from app.settings import load_settings
 from tests.missing import skip_for_lack_of
 from tests.unit.deploy.manifests import (
@@ -103,8 +104,8 @@ def test_probes_ask_routes_that_there_are_and_only_readiness_asks_for_the_databa
 
 def test_a_stalled_process_loses_its_partitions_long_before_it_is_killed():
     probe = SERVER["livenessProbe"]
-    lease_seconds = 5
-    assert probe["periodSeconds"] * probe["failureThreshold"] > 5 * lease_seconds
+
+    assert probe["periodSeconds"] * probe["failureThreshold"] > 5 * LEASE_SECONDS
 
 
 def test_there_is_time_to_drain():
