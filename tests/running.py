@@ -86,12 +86,17 @@ class Callback:
         """Answers other than 200, by the number of the request."""
         self.default = 200
         self.gate: asyncio.Event | None = None
+        self.waiting: list[str] = []
+        """Keys of requests that came while the gate was shut."""
 
     async def send(self, request: WireRequest, *, timeout: float) -> WireResponse:
         """Take a reply, or refuse it."""
         if request.method != "POST":
             return WireResponse(status=404, headers={}, body=b"")
-        if self.gate is not None:
+        if self.gate is not None and not self.gate.is_set():
+            self.waiting.append(
+                {name.lower(): value for name, value in request.headers.items()}["webhook-id"]
+            )
             await self.gate.wait()
         status = self.statuses.get(len(self.sent), self.default)
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -110,6 +115,14 @@ class Callback:
 
     async def close(self) -> None:
         """There is nothing to close."""
+
+    def keys_by_answered(self) -> Mapping[str, set[str]]:
+        """The keys under which each message was answered."""
+        keys: dict[str, set[str]] = {}
+        for one in self.sent:
+            for answered in one.answers:
+                keys.setdefault(answered, set()).add(one.key)
+        return keys
 
     def delivered(self, conversation_id: str | None = None) -> list[Sent]:
         """What buyers saw: each reply once, in order."""
@@ -182,14 +195,20 @@ class Running:
         # What the kernel does for a dead process: files are closed and locks are free.
         database = cast(Any, self.application.database)
         with contextlib.suppress(Exception):
-            database._embedded.close()
+            if database._embedded is not None:
+                database._embedded.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(database._engine.dispose(), 5)
         with warnings.catch_warnings():
             # Connections that cancelled reads had out are ended by the collector, which is the point here.
             warnings.simplefilter("ignore")
             gc.collect()
-        cast(Any, self.application)._lock.release()
+        line = getattr(self.application.leases, "_line", None)
+        if line is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(line.close(), 5)
+        if cast(Any, self.application)._lock is not None:
+            cast(Any, self.application)._lock.release()
 
     async def post(self, body: bytes, *, webhook_id: str, account: str = "shop-1") -> int:
         """Post a signed webhook; return the status."""

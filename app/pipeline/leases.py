@@ -45,11 +45,14 @@ MARGIN_SECONDS = 0.5
 TICK_SECONDS = 1.0
 RETRY_SECONDS = 0.25
 START_SECONDS = 0.05
-DRAIN_SECONDS = 5.0
+DRAIN_SECONDS = 3.0
 """How long partitions given up for the others' sake may take to finish what is under way; later ones are kept."""
 
 QUICK_SECONDS = 0.5
-"""At a stop, what is finished within this time is handed over at once, without waiting for the rest."""
+"""What is finished within this time is handed over at once, without waiting for the rest."""
+
+KEPT_SECONDS = 10.0
+"""How long a partition that took too long is left alone: its conversations shouldn't wait again and again."""
 
 _ALL = frozenset(range(PARTITIONS))
 
@@ -192,6 +195,7 @@ class SharedLeases:
         self._sure_until = -math.inf
         self._has_failed = False
         self._giving_up: set[int] = set()
+        self._kept_until: dict[int, float] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -417,9 +421,11 @@ class SharedLeases:
     async def _share(self, process_id: str, processes: list[ProcessRow], free: int) -> None:
         active = max(1, sum(row.is_active for row in processes))
         share = math.ceil(PARTITIONS / active)
-        kept = sorted(set(self.epochs) - self._giving_up)
+        kept = set(self.epochs) - self._giving_up
         if len(kept) > share:
-            self._give_up(set(kept[share:]))
+            now = self._clock.monotonic()
+            idle = sorted((one for one in kept if self._kept_until.get(one, 0.0) <= now), reverse=True)
+            self._give_up(set(idle[: len(kept) - share]))
         elif free and len(kept) < share:
             room = share - len(kept)
             taken = await self._line.run(lambda connection: rows.claim(connection, process_id, limit=room))
@@ -444,6 +450,8 @@ class SharedLeases:
             self._holder.lost(partitions)
 
     def _give_up(self, partitions: set[int]) -> None:
+        if not partitions:
+            return
         self._giving_up |= partitions
         task = asyncio.get_running_loop().create_task(self._drain(partitions))
         self._tasks.add(task)
@@ -453,9 +461,10 @@ class SharedLeases:
         holder = self._holder
         assert holder is not None
         try:
-            drained = await holder.drained(partitions, DRAIN_SECONDS)
-            points.reach("before_release")
-            await self._release(drained & set(self.epochs))
+            for seconds in (QUICK_SECONDS, DRAIN_SECONDS):
+                mine = partitions & set(self.epochs)
+                if mine:
+                    await self._release(await holder.drained(mine, seconds) & set(self.epochs))
         except UnavailableError as problem:
             log.warning("lease.not_released", reason=problem.message)
         finally:
@@ -463,6 +472,7 @@ class SharedLeases:
                 kept = partitions & set(self.epochs)
                 self._giving_up -= partitions
                 if kept:
+                    self._kept_until.update(dict.fromkeys(kept, self._clock.monotonic() + KEPT_SECONDS))
                     holder.resumed(kept)
 
     async def _release(self, partitions: Set[int]) -> None:

@@ -22,7 +22,7 @@ BUSY_TIMEOUT_MS = 5_000
 _POSTGRES_SETTINGS = {
     "statement_timeout": "15000",
     "lock_timeout": "5000",
-    "idle_in_transaction_session_timeout": "30000",
+    "idle_in_transaction_session_timeout": "2500",
     "application_name": "huoji",
 }
 

@@ -188,7 +188,9 @@ async def test_three_processes_share_fairly_and_the_two_left_take_what_the_third
     assert (len(one.owned), len(two.owned)) == (32, 32)
 
 
-async def test_what_can_not_be_drained_in_time_is_kept_and_given_up_later(start: Start) -> None:
+async def test_what_can_not_be_drained_in_time_is_kept_and_given_up_later(
+    start: Start, clock: FakeClock
+) -> None:
     one = await start()
     one.holder.busy = set(range(60, 64))
     two = await start(one)
@@ -198,6 +200,7 @@ async def test_what_can_not_be_drained_in_time_is_kept_and_given_up_later(start:
     assert one.owned >= one.holder.busy
     assert all(one.leases.holds(partition) for partition in one.owned)
     one.holder.busy.clear()
+    clock.advance(20)
     await one.tick()
     await two.tick()
     assert (len(one.owned), len(two.owned)) == (32, 32)
