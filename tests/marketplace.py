@@ -127,7 +127,10 @@ class Marketplace:
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
         # Until it listens, an address that nobody ever answers at.
-        self._port = 9
+        self.port = 9
+        """Where it listens."""
+        self.reached_at: int | None = None
+        """The port under which Huoji reaches it, where something stands between them."""
 
     async def __aenter__(self) -> Marketplace:
         application = web.Application(client_max_size=4 * 1024 * 1024)
@@ -139,7 +142,7 @@ class Marketplace:
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
-        self._port = self._runner.addresses[0][1]
+        self.port = self._runner.addresses[0][1]
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=30),
             connector=aiohttp.TCPConnector(limit=0, force_close=False),
@@ -154,10 +157,11 @@ class Marketplace:
 
     def account_settings(self, account: str = "shop-1", **more: str) -> dict[str, str]:
         """Return the settings under which Huoji reaches this marketplace."""
+        port = self.reached_at or self.port
         return {
             "secret": self.secret,
-            "callback_url": f"http://127.0.0.1:{self._port}/callback/{account}",
-            "orders_url": f"http://127.0.0.1:{self._port}/orders",
+            "callback_url": f"http://127.0.0.1:{port}/callback/{account}",
+            "orders_url": f"http://127.0.0.1:{port}/orders",
             "orders_token": "orders-token",
             **more,
         }

@@ -101,6 +101,12 @@ class PostgresProcess:
         """Remove a database; connections still open to it are cut."""
         self._run("dropdb", "--force", "--if-exists", name)
 
+    def set(self, setting: str, value: str) -> None:
+        """Change a setting of the running server that needs no restart."""
+        # Each by itself: the first must not be in a transaction.
+        commands = [f"ALTER SYSTEM SET {setting} = '{value}'", "SELECT pg_reload_conf()"]
+        self._run("psql", "--dbname=postgres", *(f"--command={command}" for command in commands))
+
     def _make(self) -> None:
         if self._user is not None:
             shutil.chown(self._home, self._user)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,8 @@ class Load:
     """
 
     market: Marketplace
-    url: str
+    url: str | Sequence[str]
+    """The program's address, or those of several over one database: each message then goes to any of them."""
     seed: int
     buyers: int = 16
     acked: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -81,7 +82,7 @@ class Load:
             self.posts += 1
             again = rng.random() < 0.1
             sent = [
-                self.market.say(self.url, text, message_id=message, conversation_id=conversation)
+                self.market.say(self._somewhere(rng), text, message_id=message, conversation_id=conversation)
                 for _ in range(1 + again)
             ]
             self.doubled += again
@@ -90,6 +91,9 @@ class Load:
                 break
             await pause(0.03)
         await pause(0.01)
+
+    def _somewhere(self, rng: random.Random) -> str:
+        return self.url if isinstance(self.url, str) else rng.choice(self.url)
 
     # --- counting ---
 
