@@ -46,7 +46,7 @@ PATIENCE = 5.0
 """Seconds after which a marketplace hangs up and posts again. Source: the platforms' pages name three to five."""
 
 MOST_PASSES = 60
-SETTLED = 0.0005
+SETTLED = 0.002
 """Seconds: queues are as they will be when no wait moves by more from one pass to the next."""
 
 GROWTH = (50.0, 150.0, 500.0, 1_500.0)
@@ -183,8 +183,8 @@ def _one_database(
 def plan(demand: Demand, costs: Costs, limits: Limits, *, seed: int, target_p99: float) -> Plan:
     """Find the fewest databases, then the fewest processes, that answer in time in the busiest minutes.
 
-    Databases by what one bears (CPU, WAL, connections, partitions), processes by simulation, upwards from what
-    the allowed share of a core needs at least.
+    Databases by what one bears (CPU, WAL, connections, partitions), processes by simulation, upwards from the
+    first number that could do with the allowed share of a core.
 
     Raises:
         ValueError: not even a process for every partition is fast enough.
@@ -197,10 +197,12 @@ def plan(demand: Demand, costs: Costs, limits: Limits, *, seed: int, target_p99:
     messages = _busiest_messages(demand, sizes, seed=seed, load=1.0)
     group = shops_by_database(sizes, databases)
     most = min(PARTITIONS, limits.connections // limits.connections_each)
-    # Fewer would be busier than allowed even if the balancer and the partitions were perfectly even.
     _, offered = Day(demand).busiest(SPAN)
-    processes = max(2, math.ceil(offered / databases * costs.process_us / 1e6 / limits.process_share))
+    processes = 2
     while processes <= most:
+        if _least_load(offered / databases, processes, costs) > limits.process_share:
+            processes += 1
+            continue
         topology = Topology(databases, processes)
         outcome = simulate(
             messages, group, topology, costs, limits, seed=seed, begin=WARM_UP, end=WARM_UP + SPAN
@@ -210,6 +212,12 @@ def plan(demand: Demand, costs: Costs, limits: Limits, *, seed: int, target_p99:
             return Plan(topology, outcome, rates)
         processes += max(1, processes // 20)
     raise ValueError(f"{databases} databases with {most} processes each aren't fast enough; raise the limits")
+
+
+def _least_load(rate: float, processes: int, costs: Costs) -> float:
+    """The load of the process with the most partitions, if balancer and conversations were perfectly even."""
+    owned = math.ceil(PARTITIONS / processes) / PARTITIONS
+    return rate * (costs.ack_us / processes + costs.work_us * owned) / 1e6
 
 
 def sweep(
