@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, text, update
 
-from app.storage.hot import HotStatement, bound_columns
+from app.storage.hot import HotInsert, HotUpdate
 from app.storage.leases import FencedError, current_epochs
 from app.storage.tables import delivery_attempts, messages, outbox
 
@@ -42,30 +41,35 @@ class DeliveryMark:
     external_id: str | None = None
 
 
-_UPDATE_OUTBOX = HotStatement(
-    update(outbox)
-    .where(outbox.c.id == bindparam("id_"), text("outbox.state = 'open'"))
-    .values(
-        state=bindparam("state"),
-        attempts=bindparam("attempts"),
-        next_attempt_at_ms=bindparam("next_attempt_at_ms"),
-        error=bindparam("error"),
-        done_at_ms=bindparam("done_at_ms"),
-    )
+_OUTBOX_COLUMNS = ("state", "attempts", "next_attempt_at_ms", "error", "done_at_ms")
+_UPDATE_OUTBOX = HotUpdate(
+    {name: outbox.c[name] for name in _OUTBOX_COLUMNS} | {"id_": outbox.c.id},
+    lambda given: (
+        update(outbox)
+        .where(outbox.c.id == given["id_"], text("outbox.state = 'open'"))
+        .values({name: given[name] for name in _OUTBOX_COLUMNS})
+    ),
 )
-_UPDATE_MESSAGE = HotStatement(
-    update(messages)
-    .where(messages.c.id == bindparam("id_"), text("messages.status IN ('queued', 'unconfirmed')"))
-    .values(status=bindparam("status"), error=bindparam("error"), sent_at_ms=bindparam("sent_at_ms"))
+_MESSAGE_COLUMNS = ("status", "error", "sent_at_ms")
+_UPDATE_MESSAGE = HotUpdate(
+    {name: messages.c[name] for name in _MESSAGE_COLUMNS} | {"id_": messages.c.id},
+    lambda given: (
+        update(messages)
+        .where(messages.c.id == given["id_"], text("messages.status IN ('queued', 'unconfirmed')"))
+        .values({name: given[name] for name in _MESSAGE_COLUMNS})
+    ),
 )
-_UPDATE_EXTERNAL_ID = HotStatement(
-    update(messages).where(messages.c.id == bindparam("id_")).values(external_id=bindparam("external_id"))
+_UPDATE_EXTERNAL_ID = HotUpdate(
+    {"external_id": messages.c.external_id, "id_": messages.c.id},
+    lambda given: (
+        update(messages).where(messages.c.id == given["id_"]).values(external_id=given["external_id"])
+    ),
 )
-_ATTEMPT = bound_columns(*(column.name for column in delivery_attempts.columns))
-# It is there already when the answer to its commit was lost.
-_INSERT_ATTEMPT = HotStatement(
-    sqlite.insert(delivery_attempts).values(_ATTEMPT).on_conflict_do_nothing(),
-    postgresql=postgresql.insert(delivery_attempts).values(_ATTEMPT).on_conflict_do_nothing(),
+_INSERT_ATTEMPT = HotInsert(
+    delivery_attempts,
+    delivery_attempts.columns.keys(),
+    # It is there already when the answer to its commit was lost.
+    lambda insert: insert.on_conflict_do_nothing(),
 )
 
 

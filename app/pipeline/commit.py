@@ -11,15 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Text, bindparam, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from app.core.errors import ConflictError
 from app.core.values import value
 from app.delivery.outbox import OutboxItem
 from app.desk.events import append_events
 from app.pipeline.partitions import FencedError, current_epochs
-from app.storage.hot import HotQuery, HotStatement, bound_columns
+from app.storage.hot import HotInsert, HotQuery, HotUpdate
 from app.storage.tables import (
     buyers,
     conversations,
@@ -88,43 +87,43 @@ _CONVERSATION_COLUMNS = (
     "state", "stage", "version", "group_id", "agent_id", "priority", "memory", "last_seq", "last_message_at_ms",
     "waiting_since_ms", "unread", "updated_at_ms", "buyer_nickname", "buyer_tier",
 )  # fmt: skip
-_INSERT_CONVERSATION = HotStatement(
-    insert(conversations).values(
-        bound_columns(
-            *_CONVERSATION_COLUMNS,
-            "last_message", "id", "account_id", "external_id", "shop_id", "channel", "buyer_id", "buyer_external_id",
-            "partition", "bot_paused", "created_at_ms",
-        )
-    )
+_INSERT_CONVERSATION = HotInsert(
+    conversations,
+    (
+        *_CONVERSATION_COLUMNS,
+        "last_message", "id", "account_id", "external_id", "shop_id", "channel", "buyer_id", "buyer_external_id",
+        "partition", "bot_paused", "created_at_ms",
+    ),
 )  # fmt: skip
-_UPDATE_CONVERSATION = HotStatement(
-    update(conversations)
-    .where(conversations.c.id == bindparam("id_"))
-    .values(
-        bound_columns(*_CONVERSATION_COLUMNS)
+_UPDATE_CONVERSATION = HotUpdate(
+    {name: conversations.c[name] for name in (*_CONVERSATION_COLUMNS, "last_message")}
+    | {"id_": conversations.c.id},
+    lambda given: (
+        update(conversations)
+        .where(conversations.c.id == given["id_"])
+        .values({name: given[name] for name in _CONVERSATION_COLUMNS})
         # Without a new message the last one stays.
-        | {"last_message": func.coalesce(bindparam("last_message", type_=Text), conversations.c.last_message)}
-    )
+        .values(last_message=func.coalesce(given["last_message"], conversations.c.last_message))
+    ),
 )
 
 
-def _store_buyer(insert_buyer: Any) -> Any:
-    statement = insert_buyer.values(
-        bound_columns("id", "account_id", "external_id", "nickname", "tier", "created_at_ms", "updated_at_ms")
-    )
-    return statement.on_conflict_do_update(
+def _keep_what_is_known(insert_buyer: Any) -> Any:
+    return insert_buyer.on_conflict_do_update(
         index_elements=["account_id", "external_id"],
         set_={
             # What a platform doesn't tell this time is still known from before.
-            "nickname": func.coalesce(statement.excluded.nickname, buyers.c.nickname),
-            "tier": func.coalesce(statement.excluded.tier, buyers.c.tier),
-            "updated_at_ms": statement.excluded.updated_at_ms,
+            "nickname": func.coalesce(insert_buyer.excluded.nickname, buyers.c.nickname),
+            "tier": func.coalesce(insert_buyer.excluded.tier, buyers.c.tier),
+            "updated_at_ms": insert_buyer.excluded.updated_at_ms,
         },
     )
 
 
-_STORE_BUYER = HotStatement(
-    _store_buyer(sqlite.insert(buyers)), postgresql=_store_buyer(postgresql.insert(buyers))
+_STORE_BUYER = HotInsert(
+    buyers,
+    ("id", "account_id", "external_id", "nickname", "tier", "created_at_ms", "updated_at_ms"),
+    _keep_what_is_known,
 )
 _CURRENT = (
     select(conversations.c.id, conversations.c.version, conversations.c.last_seq, conversations.c.unread)
@@ -137,35 +136,27 @@ _FIRST_OPEN = (
 )
 """Waits for a transaction that has the row: a commit whose answer was lost may be under way still."""
 
-_INSERT_MESSAGE = HotStatement(
-    insert(messages).values(
-        bound_columns(
-            "id", "conversation_id", "seq", "session", "direction", "author", "author_id", "external_id", "content",
-            "created_at_ms", "sent_at_ms", "status", "in_reply_to", "decision_id",
-        )
-    )
+_INSERT_MESSAGE = HotInsert(
+    messages,
+    (
+        "id", "conversation_id", "seq", "session", "direction", "author", "author_id", "external_id", "content",
+        "created_at_ms", "sent_at_ms", "status", "in_reply_to", "decision_id",
+    ),
 )  # fmt: skip
-_INSERT_DECISION = HotStatement(
-    insert(decisions).values(bound_columns(*(column.name for column in decisions.columns)))
-)
-_INSERT_OUTBOX = HotStatement(
-    insert(outbox).values(
-        bound_columns(
-            "id", "conversation_id", "account_id", "partition", "message_id", "author", "supersedable", "payload",
-            "state", "next_attempt_at_ms", "deadline_ms", "created_at_ms",
-        )
-    )
+_INSERT_DECISION = HotInsert(decisions, decisions.columns.keys())
+_INSERT_OUTBOX = HotInsert(
+    outbox,
+    (
+        "id", "conversation_id", "account_id", "partition", "message_id", "author", "supersedable", "payload",
+        "state", "next_attempt_at_ms", "deadline_ms", "created_at_ms",
+    ),
 )  # fmt: skip
-_UPDATE_INBOX = HotStatement(
-    update(inbox)
-    .where(inbox.c.id == bindparam("id_"))
-    .values(
-        state=bindparam("state"),
-        reason=bindparam("reason"),
-        message_id=bindparam("message_id"),
-        conversation_id=bindparam("conversation_id"),
-        done_at_ms=bindparam("done_at_ms"),
-    )
+_DONE_COLUMNS = ("state", "reason", "message_id", "conversation_id", "done_at_ms")
+_UPDATE_INBOX = HotUpdate(
+    {name: inbox.c[name] for name in _DONE_COLUMNS} | {"id_": inbox.c.id},
+    lambda given: (
+        update(inbox).where(inbox.c.id == given["id_"]).values({name: given[name] for name in _DONE_COLUMNS})
+    ),
 )
 
 
@@ -219,7 +210,7 @@ def _objection(item: TurnCommit, epochs: Mapping[int, int], known: Mapping[int, 
 
 
 def _write(connection: Connection, turns: list[TurnCommit], known: Mapping[int, Any]) -> None:
-    buyer_rows: list[Row] = []
+    buyer_rows: dict[int, Row] = {}
     new_conversations: list[Row] = []
     changed: list[Row] = []
     message_rows: list[Row] = []
@@ -230,7 +221,7 @@ def _write(connection: Connection, turns: list[TurnCommit], known: Mapping[int, 
     done_rows: list[Row] = []
     for turn in turns:
         if turn.buyer is not None:
-            buyer_rows.append(turn.buyer)
+            buyer_rows[turn.buyer["id"]] = turn.buyer
         row = known.get(turn.conversation_id)
         seq = row[2] if row is not None else 0
         for message in turn.messages:
@@ -266,7 +257,7 @@ def _write(connection: Connection, turns: list[TurnCommit], known: Mapping[int, 
                 }
             )
     for statement, rows in (
-        (_STORE_BUYER, buyer_rows),
+        (_STORE_BUYER, list(buyer_rows.values())),
         (_INSERT_CONVERSATION, new_conversations),
         (_UPDATE_CONVERSATION, changed),
         (_INSERT_DECISION, decision_rows),

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 import orjson
 from sqlalchemy import Connection, bindparam, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from app.channels.base import Ack, ChannelAdapter
 from app.core.clock import Clock
@@ -27,7 +26,7 @@ from app.domain.messages import EventKind, InboundEvent
 from app.pipeline.partitions import partition_of
 from app.pipeline.records import ConversationRecord, record_from_row
 from app.storage.database import Database, upsert
-from app.storage.hot import HotQuery, HotStatement, bound_columns
+from app.storage.hot import HotInsert, HotQuery
 from app.storage.tables import conversations, inbox
 
 __all__ = ["Inbox", "InboxItem", "InboxResult", "StoreInbox", "buyer_lane_key"]
@@ -87,14 +86,14 @@ def buyer_lane_key(buyer_external_id: str) -> str:
     return f"buyer:{buyer_external_id}"
 
 
-_COLUMNS = bound_columns(
-    "id", "account_id", "channel", "kind", "dedupe_key", "lane_key", "partition", "headers", "body", "received_at_ms",
-    "state", "reason",
+_INSERT_INBOX = HotInsert(
+    inbox,
+    (
+        "id", "account_id", "channel", "kind", "dedupe_key", "lane_key", "partition", "headers", "body",
+        "received_at_ms", "state", "reason",
+    ),
+    lambda insert: insert.on_conflict_do_nothing(),
 )  # fmt: skip
-_INSERT_INBOX = HotStatement(
-    sqlite.insert(inbox).values(_COLUMNS).on_conflict_do_nothing(),
-    postgresql=postgresql.insert(inbox).values(_COLUMNS).on_conflict_do_nothing(),
-)
 
 _STORED = HotQuery(select(inbox.c.id).where(inbox.c.id.in_(bindparam("ids", expanding=True))), "ids")
 _CONVERSATIONS = select(conversations).where(
@@ -112,7 +111,7 @@ class StoreInbox:
         inserted = _INSERT_INBOX.run(connection, [_row(item) for item in items])
         stored = {item.id for item in items}
         if inserted != len(items):
-            # Some are there already, or the driver doesn't say: look which are ours.
+            # Some are there already: look which are ours.
             stored = {row[0] for row in _STORED.rows(connection, stored)}
             for item in items:
                 if item.id not in stored:
