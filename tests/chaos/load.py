@@ -122,9 +122,9 @@ class Load:
         seen: dict[str, list[str]] = defaultdict(list)
         for reply in self.market.delivered():
             seen[reply.conversation_id].extend(reply.answers)
-        for conversation, answered in seen.items():
-            expected = [message for message in self.acked[conversation] if message in set(answered)]
-            if answered != expected:
+        for conversation, acked in self.acked.items():
+            answered = seen[conversation]
+            if answered != [message for message in acked if message in set(answered)]:
                 wrong.append(conversation)
         return wrong
 
