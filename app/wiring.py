@@ -15,6 +15,7 @@ from app.api.health import HEALTH_PATHS, health_routes
 from app.api.webhooks import WEBHOOK_PREFIX, WebhookEdge
 from app.bus.base import CONVERSATIONS, EVENTS, QUEUE, REVISIONS
 from app.bus.make import make_bus
+from app.bus.polling import POLL_SECONDS, poll_seconds
 from app.channels.addresses import AddressPolicy
 from app.channels.http import HttpClient
 from app.channels.registry import Registry
@@ -30,7 +31,7 @@ from app.desk.connections import living_processes
 from app.desk.duty import PartitionDuty
 from app.desk.hub import EventHub
 from app.desk.presence import PresenceService
-from app.desk.router import IDLE_SECONDS, LOOK_AGAIN_SECONDS, Router
+from app.desk.router import IDLE_SECONDS, Router
 from app.desk.work import Desk
 from app.knowledge.live import LiveKnowledge
 from app.knowledge.texts import load_text_book
@@ -174,7 +175,11 @@ class Application:
         templates = TemplateSet()
         self.knowledge = LiveKnowledge(database, templates=templates)
         self.orders = OrderService(database, self.client, self.registry, clock)
-        self.hub = EventHub(database, clock=clock)
+        self.hub = EventHub(
+            database,
+            clock=clock,
+            wait_seconds=(lambda: POLL_SECONDS) if database.is_sqlite else self._poll_seconds,
+        )
         self.desk = Desk(
             database,
             clock=clock,
@@ -199,7 +204,7 @@ class Application:
             presence=self.presence,
             policy_of=self.directory.shop,
             duty=duty,
-            look_again_seconds=IDLE_SECONDS if database.is_sqlite else LOOK_AGAIN_SECONDS,
+            wait_seconds=(lambda: IDLE_SECONDS) if database.is_sqlite else self._poll_seconds,
         )
         writer = TurnWriter(
             database=database, clock=clock, ids=ids, epochs=leases.epochs, on_committed=self._committed,
@@ -427,6 +432,9 @@ class Application:
             self.events_stored()
         if commit.escalation is not None or commit.also:
             self._queue_changed()
+
+    def _poll_seconds(self) -> float:
+        return poll_seconds(self.bus)
 
     def events_stored(self) -> None:
         """Hear that this process has stored console events."""

@@ -62,6 +62,10 @@ class Bus(Protocol):
         """End; what waits leaves if that takes no time, and is dropped otherwise."""
         ...
 
+    def carries(self) -> bool:
+        """Whether hints get through to other processes now."""
+        ...
+
     def trouble(self) -> str | None:
         """Say why hints don't get through now; None when they do, or when there is nobody to hint to."""
         ...

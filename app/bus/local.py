@@ -22,6 +22,10 @@ class LocalBus:
     async def stop(self) -> None:
         """Do nothing."""
 
+    def carries(self) -> bool:
+        """It never does."""
+        return False
+
     def trouble(self) -> str | None:
         """There is none."""
         return None

@@ -105,7 +105,11 @@ class RedisBus:
 
     def trouble(self) -> str | None:
         """Say why hints don't get through now."""
-        return None if self._is_listening and self._can_send else "redis: unreachable; polling instead"
+        return None if self.carries() else "redis: unreachable; polling instead"
+
+    def carries(self) -> bool:
+        """Whether both connections are well."""
+        return self._is_listening and self._can_send
 
     def _client(self) -> Any:
         # Any: the library's types leave most of what it returns open.
@@ -239,7 +243,7 @@ class RedisBus:
 
     def _note(self, error: Exception | None = None) -> None:
         """Keep the gauge, and log each loss and each return once."""
-        is_well = self._is_listening and self._can_send
+        is_well = self.carries()
         self._metrics.bus_connected.set(int(is_well))
         if error is not None and not self._is_lost:
             self._is_lost = True

@@ -15,6 +15,7 @@ from typing import Protocol
 import structlog
 
 from app.bus.base import OUTBOX, Bus
+from app.bus.polling import poll_seconds
 from app.bus.wakeups import Wakeups, partitions_of
 from app.core.clock import Clock
 from app.core.errors import UnavailableError
@@ -28,9 +29,6 @@ log = structlog.get_logger(__name__)
 PAGE = 500
 SWEEP_SECONDS = 15.0
 """How often a process by itself looks for open rows that the sender doesn't know."""
-
-POLL_SECONDS = 1.0
-"""The same beside other processes: the most that a lost hint costs."""
 
 RETRY_SECONDS = 0.5
 
@@ -137,7 +135,7 @@ class OutboxFeed:
 
     async def _watch(self) -> None:
         while True:
-            wanted = await self._wakeups.wait(POLL_SECONDS if self._is_shared() else SWEEP_SECONDS)
+            wanted = await self._wakeups.wait(poll_seconds(self._bus) if self._is_shared() else SWEEP_SECONDS)
             began = self._clock.monotonic()
             try:
                 await self.look(wanted)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +15,7 @@ import orjson
 import structlog
 from sqlalchemy import Connection, func, select
 
+from app.bus.polling import POLL_SECONDS
 from app.core.clock import Clock
 from app.core.errors import UnavailableError
 from app.desk.events import CONTROL, last_seq, prune_events
@@ -28,9 +29,6 @@ __all__ = ["EventHub", "Resume", "Subscriber"]
 log = structlog.get_logger(__name__)
 
 PAGE = 500
-POLL_SECONDS = 1.0
-"""How late an event written by another process may be. Source: the contracts page, section 1: they poll, ≤ 1 s."""
-
 RETENTION_MS = 3 * 24 * 3600 * 1000
 """How far back a client may resume: over a weekend."""
 
@@ -97,7 +95,11 @@ class _Event:
 class EventHub:
     """Pushes events to the sockets of this process."""
 
-    def __init__(self, database: Database, *, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, *, clock: Clock, wait_seconds: Callable[[], float] = lambda: POLL_SECONDS
+    ) -> None:
+        """``wait_seconds``: how long to wait for a hint before looking by itself."""
+        self._wait_seconds = wait_seconds
         self._database = database
         self._clock = clock
         self._position = 0
@@ -203,7 +205,7 @@ class EventHub:
             await self._wait()
 
     async def _wait(self) -> None:
-        nap = asyncio.ensure_future(self._clock.sleep(POLL_SECONDS))
+        nap = asyncio.ensure_future(self._clock.sleep(self._wait_seconds()))
         hint = asyncio.ensure_future(self._wake.wait())
         try:
             await asyncio.wait({nap, hint}, return_when=asyncio.FIRST_COMPLETED)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,12 +37,8 @@ log = structlog.get_logger(__name__)
 QUEUE_AT_MOST = 500
 """Escalations looked at in one go, the head of the queue; the rest can't be anybody's turn yet."""
 
-LOOK_AGAIN_SECONDS = 1.0
-"""At the latest, so that what another process changed is noticed even without a hint. Source: the contracts page,
-section 1: they poll, ≤ 1 s."""
-
 IDLE_SECONDS = 30.0
-"""The same where there is no other process, for what the command line changes."""
+"""At the latest where there is no other process, for what the command line changes."""
 
 RETRY_SECONDS = 1.0
 
@@ -79,14 +75,15 @@ class Router:
         presence: PresenceService,
         policy_of: PolicyOf,
         duty: Duty | None = None,
-        look_again_seconds: float = IDLE_SECONDS,
+        wait_seconds: Callable[[], float] = lambda: IDLE_SECONDS,
     ) -> None:
-        """``duty``: this process has it always unless given; ``look_again_seconds``: without any hint."""
+        """``duty``: this process has it always unless given; ``wait_seconds``: how long to wait for a hint
+        before looking by itself."""
         self._desk = desk
         self._presence = presence
         self._policy_of = policy_of
         self._duty = duty or Alone()
-        self._look_again_seconds = look_again_seconds
+        self._wait_seconds = wait_seconds
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -156,7 +153,7 @@ class Router:
     async def _loop(self) -> None:
         while True:
             self._wake.clear()
-            seconds = self._look_again_seconds
+            seconds = self._wait_seconds()
             try:
                 if self._duty.is_mine:
                     next_look = await self.route()

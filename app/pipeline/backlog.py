@@ -23,6 +23,7 @@ from sqlalchemy import Connection, bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, BIGINT, SMALLINT
 
 from app.bus.base import INBOX, Bus
+from app.bus.polling import poll_seconds
 from app.bus.wakeups import Wakeups, partitions_of
 from app.channels.base import ChannelAdapter
 from app.core.clock import Clock
@@ -44,9 +45,6 @@ MOST_WAITING = 10_000
 
 SWEEP_SECONDS = 15.0
 """How often a process by itself looks for open rows that no lane knows (a lane that broke off)."""
-
-POLL_SECONDS = 1.0
-"""The same beside other processes: the most that a lost hint costs."""
 
 RETRY_SECONDS = 0.5
 
@@ -207,7 +205,7 @@ class Backlog:
 
     async def _watch(self) -> None:
         while True:
-            wanted = await self._wakeups.wait(POLL_SECONDS if self._is_shared() else SWEEP_SECONDS)
+            wanted = await self._wakeups.wait(poll_seconds(self._bus) if self._is_shared() else SWEEP_SECONDS)
             if wanted is None:
                 self._orphans.clear()
             partitions = frozenset(self._live if wanted is None else self._live & wanted)
