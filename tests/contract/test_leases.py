@@ -8,20 +8,25 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Set
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
 
 from app.bus.local import LocalBus
+from app.cli.checks.owners import check_owners
 from app.core.ids import SystemIds
 from app.core.metrics import Metrics
+from app.delivery.marks import DeliveryMark, MarkDeliveries
 from app.pipeline.leases import LEASE_SECONDS, SharedLeases
 from app.pipeline.place import Place
 from app.storage import leases
+from app.storage.database import Database
 from app.storage.lease_line import LeaseLine
-from app.storage.leases import PARTITIONS
+from app.storage.leases import PARTITIONS, FencedError
 from app.storage.schema import upgrade
+from app.storage.tables import delivery_attempts
 from app.storage.urls import parse_database_url
 from tests.fakes import FakeClock
 from tests.waiting import eventually, wait_until
@@ -94,6 +99,17 @@ class Process:
 
 
 Start = Callable[..., Any]
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Database]:
+    """A database for a moment."""
+    database = Database(url, metrics=Metrics())
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.close()
 
 
 @pytest.fixture
@@ -188,22 +204,16 @@ async def test_three_processes_share_fairly_and_the_two_left_take_what_the_third
     assert (len(one.owned), len(two.owned)) == (32, 32)
 
 
-async def test_what_can_not_be_drained_in_time_is_kept_and_given_up_later(
-    start: Start, clock: FakeClock
-) -> None:
+async def test_what_can_not_be_drained_in_time_is_kept_and_others_go_instead(start: Start) -> None:
     one = await start()
     one.holder.busy = set(range(60, 64))
     two = await start(one)
-    await one.tick()
-    await two.tick()
-    assert len(one.owned) == 36
+    for _ in range(2):
+        await one.tick()
+        await two.tick()
+    assert (len(one.owned), len(two.owned)) == (32, 32)
     assert one.owned >= one.holder.busy
     assert all(one.leases.holds(partition) for partition in one.owned)
-    one.holder.busy.clear()
-    clock.advance(20)
-    await one.tick()
-    await two.tick()
-    assert (len(one.owned), len(two.owned)) == (32, 32)
 
 
 async def test_a_process_that_does_not_renew_loses_everything_to_the_first_that_looks(
@@ -245,6 +255,7 @@ async def test_a_lease_that_ran_out_while_nobody_looked_is_simply_renewed(
 
 async def test_a_process_stops_being_sure_before_its_lease_runs_out(start: Start, clock: FakeClock) -> None:
     one = await start()
+    await one.tick()
     clock.advance(LEASE_SECONDS - 1)
     assert one.leases.holds(0)
     clock.advance(0.6)
@@ -389,3 +400,47 @@ async def test_a_neighbour_that_was_killed_is_buried_without_waiting_for_its_lea
     assert two.owned == EVERYTHING
     await one.leases.tick()
     assert one.owned == frozenset()
+
+
+async def test_a_late_mark_is_refused_and_its_neighbours_are_written(start: Start, url: str) -> None:
+    one = await start()
+    epoch = one.leases.epochs[5]
+    operation = MarkDeliveries(lambda _connection, _rows: None)
+
+    def mark(number: int, held_under: int) -> DeliveryMark:
+        attempt = {
+            "outbox_id": number, "number": 1, "started_at_ms": 1, "duration_ms": 1, "outcome": "delivered",
+            "status_code": 200, "error": None,
+        }  # fmt: skip
+        return DeliveryMark(
+            outbox_id=number, message_id=number, state="sent", message_status="sent", attempts=1, now_ms=1,
+            next_attempt_at_ms=1, error=None, partition=5, epoch=held_under, attempt=attempt,
+        )  # fmt: skip
+
+    async with opened(url) as database:
+        results = await asyncio.gather(
+            database.writer.submit(operation, mark(1, epoch)),
+            database.writer.submit(operation, mark(2, epoch - 1)),
+            return_exceptions=True,
+        )
+        rows = await database.read(lambda c: c.execute(select(delivery_attempts.c.outbox_id)).scalars().all())
+    assert results[0] is None
+    assert isinstance(results[1], FencedError)
+    assert rows == [1]
+
+
+async def test_the_doctor_says_who_works_what(start: Start, url: str, line: LeaseLine) -> None:
+    async with opened(url) as database:
+        assert (await database.read(check_owners)).level == "info"
+        one = await start()
+        finding = await database.read(check_owners)
+        assert (finding.level, "works 64" in finding.en) == ("ok", True)
+        two = await start(one)
+        assert (await database.read(check_owners)).level in ("ok", "warning")
+        await one.tick()
+        await two.tick()
+        finding = await database.read(check_owners)
+        assert (finding.level, finding.en.count("works 32")) == ("ok", 2)
+        await expire(line, two)
+        finding = await database.read(check_owners)
+        assert (finding.level, "did not renew" in finding.en) == ("warning", True)
