@@ -56,7 +56,7 @@ from app.shops.directory import Directory
 from app.storage.database import Database
 from app.storage.filelock import FileLock
 from app.storage.lease_line import LeaseLine
-from app.storage.schema import prepare, read_schema, require_current
+from app.storage.schema import prepare, read_schema, require_usable
 from app.storage.tables import decisions, escalations, inbox, messages, outbox
 from app.storage.time import shared_time
 from app.storage.urls import sqlite_path
@@ -413,7 +413,7 @@ class Application:
             problems["leases"] = "not renewed"
         # A backlog from before the start is no problem: what comes in is stored, acked and taken in its turn.
         try:
-            require_current(await self.database.read(read_schema))
+            require_usable(await self.database.read(read_schema))
         except UnavailableError:
             problems["database"] = "unreachable"
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the schema, this process isn't ready

@@ -43,6 +43,6 @@ def check(as_json: Annotated[bool, will_be_json()] = False) -> None:
     if as_json:
         document = {"state": report.state.value, "revision": report.revision, "wanted": schema.HEAD}
         print_json({**document, "made_by": report.program})
-    schema.require_current(report)
+    schema.require_usable(report)
     if not as_json:
         say(f"数据库版本正确（{report.revision}）", f"the database is as it should be ({report.revision})")

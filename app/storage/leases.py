@@ -17,6 +17,7 @@ from sqlalchemy import ARRAY, BigInteger, Connection, Integer, SmallInteger, Tex
 from sqlalchemy.exc import IntegrityError
 
 from app.core.errors import UnavailableError
+from app.storage import schema
 from app.storage.database import upsert
 from app.storage.hot import HotQuery
 from app.storage.tables import partition_leases
@@ -133,16 +134,16 @@ def register(
     )
     statement = text(
         "INSERT INTO processes"
-        " (id, joined, node, host, pid, place, version, state, started_at_ms, lease_until_ms, knows)"
+        " (id, joined, node, host, pid, place, version, revision, state, started_at_ms, lease_until_ms, knows)"
         " SELECT :id, nextval('processes_joined_seq'),"
         " (SELECT n FROM generate_series(0, :last_node) AS n"
         " WHERE NOT EXISTS (SELECT 1 FROM processes AS p WHERE p.node = n) ORDER BY random() LIMIT 1),"
-        " :host, :pid, :place, :version, 'active', (extract(epoch FROM clock_timestamp()) * 1000)::bigint,"
+        " :host, :pid, :place, :version, :revision, 'active', (extract(epoch FROM clock_timestamp()) * 1000)::bigint,"
         " (extract(epoch FROM clock_timestamp()) * 1000)::bigint + :lease_ms, 0 RETURNING joined, node"
     ).bindparams(bindparam("lease_ms", type_=BigInteger), bindparam("last_node", type_=Integer))
     values = {
         "id": process_id, "host": host, "pid": pid, "place": place, "version": version, "lease_ms": lease_ms,
-        "last_node": _NODES - 1,
+        "last_node": _NODES - 1, "revision": schema.HEAD,
     }  # fmt: skip
     while True:
         try:

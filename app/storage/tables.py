@@ -489,11 +489,13 @@ processes = Table(
     Column("started_at_ms", Id, nullable=False),
     Column("lease_until_ms", Id, nullable=False),
     Column("knows", Id, nullable=False),
+    Column("revision", Text),
 )
 """The server processes on a PostgreSQL database, each renewing its lease by the database's clock.
 
 ``joined`` counts processes in the order they came, ``knows`` is the highest of them that this one has heard of;
-``node`` goes into its ids; ``place`` names the process among those of its machine; ``state`` is active or leaving."""
+``node`` goes into its ids; ``place`` names the process among those of its machine; ``state`` is active or leaving;
+``revision`` is that of the schema which its program was made for."""
 
 notices = Table(
     "notices",

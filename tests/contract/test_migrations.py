@@ -49,10 +49,11 @@ def differences(connection: Connection) -> list[object]:
     return compare_metadata(context, metadata)
 
 
-def set_revision(connection: Connection, revision: str) -> None:
+def set_revision(connection: Connection, revision: str, *, needs: str) -> None:
     connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{revision}'")
     connection.exec_driver_sql(
-        f"UPDATE schema_history SET revision = '{revision}', program = '99.1.0' WHERE revision = '{schema.HEAD}'"
+        f"UPDATE schema_history SET revision = '{revision}', program = '99.1.0', needs = '{needs}'"
+        f" WHERE revision = '{schema.HEAD}'"
     )
 
 
@@ -107,7 +108,7 @@ async def test_a_database_says_how_it_stands(database: Database, database_url: s
 
 async def test_a_newer_database_is_refused_and_left_as_it_is(database: Database, database_url: str):
     await schema.upgrade(database_url)
-    await database.write(lambda connection: set_revision(connection, "9999"))
+    await database.write(lambda connection: set_revision(connection, "9999", needs="9998"))
     for attempt in (schema.upgrade, schema.prepare):
         with pytest.raises(
             ConfigurationError, match=f"made by version 99.1.0 .*this is {__version__}"

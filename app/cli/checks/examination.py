@@ -6,7 +6,7 @@ import orjson
 
 from app.bus.probe import probe_redis
 from app.channels.registry import Registry
-from app.cli.checks import machine, stored
+from app.cli.checks import machine, owners, stored
 from app.cli.checks.finding import Finding, error, ok
 from app.core.clock import SystemClock
 from app.core.crypto import SecretBox
@@ -53,7 +53,7 @@ async def examine() -> list[Finding]:
         findings.append(_unreachable(problem.message))
         return [*findings, machine.check_key_file(settings, has_sealed=False)]
     try:
-        schema.require_current(report)
+        schema.require_usable(report)
     except ConfigurationError as problem:
         zh, mend_zh, mend_en = _SCHEMA[problem.code]
         findings.append(error("schema", zh, problem.message, mend_zh, mend_en))
@@ -95,6 +95,7 @@ async def _stored(settings: Settings) -> list[Finding]:
         findings = [
             machine.check_key_file(settings, has_sealed=has_sealed),
             await database.read(lambda connection: stored.check_clock(connection, clock)),
+            await database.read(owners.check_owners),
             await database.read(stored.check_knowledge),
             *stored.check_accounts(rows, _box(settings, clock), Registry()),
             *await database.read(stored.check_people),

@@ -9,6 +9,7 @@ revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = ${repr(branch_labels)}
 depends_on = ${repr(depends_on)}
+kind = ""  # expand | data | contract (then also: needs = "…"); docs/upgrading.md says which
 
 
 def upgrade() -> None:

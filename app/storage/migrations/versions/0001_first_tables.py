@@ -12,6 +12,7 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+kind = "expand"
 
 _GROUPS = (("presale", "售前"), ("aftersale", "售后"), ("vip", "VIP"), ("supervisor", "主管"))
 

@@ -12,6 +12,7 @@ revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
+kind = "expand"
 
 _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _NUMBERED = ("inbox", "outbox")
