@@ -142,6 +142,8 @@ class OutboxFeed:
             except UnavailableError:
                 await self._clock.sleep(RETRY_SECONDS)
                 self._wakeups.wake(wanted)
+            except Exception as error:
+                log.error("delivery.feed_failed", exc_info=error)
             self._wakeups.rest(self._clock.monotonic() - began)
 
     async def _look(self, partitions: Set[int]) -> None:

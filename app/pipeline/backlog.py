@@ -35,7 +35,7 @@ from app.pipeline.lanes import Lanes
 from app.storage.database import Database
 from app.storage.tables import inbox
 
-__all__ = ["Backlog"]
+__all__ = ["Backlog", "open_ids", "open_rows"]
 
 log = structlog.get_logger(__name__)
 
@@ -165,6 +165,9 @@ class Backlog:
                 await self._catch_up_once()
             except UnavailableError:
                 await self._clock.sleep(RETRY_SECONDS)
+            except Exception as error:
+                log.error("backlog.failed", exc_info=error)
+                await self._clock.sleep(RETRY_SECONDS)
 
     async def _catch_up_once(self) -> None:
         taken = {partition: self._epochs.get(partition) for partition in self._fresh}
@@ -215,6 +218,8 @@ class Backlog:
             except UnavailableError:
                 await self._clock.sleep(RETRY_SECONDS)
                 self._wakeups.wake(wanted)
+            except Exception as error:
+                log.error("backlog.failed", exc_info=error)
             # Looking never takes more than a small share of the time, however many hints come.
             self._wakeups.rest(self._clock.monotonic() - began)
 
@@ -229,14 +234,14 @@ class Backlog:
     async def _open_ids(self, partitions: Set[int]) -> list[int]:
         """Return the ids of open rows that no lane knows, in the order of storing."""
         began = self._clock.monotonic()
-        ids = await self._database.read(lambda connection: _open_ids(connection, partitions))
+        ids = await self._database.read(lambda connection: open_ids(connection, partitions))
         return [one for one in ids if self._lanes.is_new(one, began) and one not in self._orphans]
 
     async def _take(self, ids: Sequence[int], among: Set[int]) -> None:
         """Push rows, in the order given, as far as they are still open and in a partition that is being fed."""
         began = self._clock.monotonic()
         before = dict(self._epochs)
-        rows = await self._database.read(lambda connection: _rows(connection, ids))
+        rows = await self._database.read(lambda connection: open_rows(connection, ids))
         for one in ids:
             row = rows.get(one)
             if row is None or row["partition"] not in among:
@@ -251,7 +256,13 @@ class Backlog:
         if account is None:
             self._orphans.add(row["id"])
             return
-        event = _event_of(self._directory.adapter(account), account, row)
+        try:
+            event = _event_of(self._directory.adapter(account), account, row)
+        except Exception as error:
+            # One body that an adapter chokes on must not keep a whole partition waiting.
+            log.error("backlog.unreadable", inbox_id=row["id"], account_id=account.id, exc_info=error)
+            self._orphans.add(row["id"])
+            return
         self._lanes.push(
             InboxItem(
                 id=row["id"],
@@ -297,13 +308,15 @@ _ROWS_ARRAY = select(inbox).where(
 )
 
 
-def _open_ids(connection: Connection, partitions: Set[int]) -> Sequence[int]:
+def open_ids(connection: Connection, partitions: Set[int]) -> Sequence[int]:
+    """Return the ids of all open events of some partitions, in the order of storing, as of one snapshot."""
     values = {"partitions": sorted(partitions)}
     if connection.dialect.name == "postgresql":
         return connection.execute(_OPEN_IDS_ARRAY, values).scalar() or []
     return connection.execute(_OPEN_IDS, values).scalars().all()
 
 
-def _rows(connection: Connection, ids: Sequence[int]) -> Mapping[int, Mapping[str, Any]]:
+def open_rows(connection: Connection, ids: Sequence[int]) -> Mapping[int, Mapping[str, Any]]:
+    """Return those of some events that are still open, by id."""
     statement = _ROWS_ARRAY if connection.dialect.name == "postgresql" else _ROWS
     return {row["id"]: dict(row) for row in connection.execute(statement, {"ids": list(ids)}).mappings()}

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Set
 
+import structlog
+
 from app.core.clock import Clock
 from app.core.errors import UnavailableError
 from app.delivery.feed import OutboxFeed
@@ -14,6 +16,8 @@ from app.pipeline.backlog import Backlog
 from app.pipeline.lanes import Lanes
 
 __all__ = ["Ownership"]
+
+log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 0.5
 
@@ -97,6 +101,10 @@ class Ownership:
             try:
                 await self._feed.take_over(mine)
             except UnavailableError:
+                await self._clock.sleep(RETRY_SECONDS)
+                continue
+            except Exception as error:
+                log.error("lease.not_begun", partitions=len(mine), exc_info=error)
                 await self._clock.sleep(RETRY_SECONDS)
                 continue
             break

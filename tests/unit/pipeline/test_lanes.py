@@ -375,7 +375,11 @@ async def test_a_turn_that_hangs_is_given_up_when_the_time_is_over(world: World)
 async def test_only_so_many_conversations_are_kept_at_hand(clock: FakeClock, ids: FakeIds) -> None:
     world = World(clock, ids)
     world.lanes = Lanes(
-        worker=world.worker, clock=clock, metrics=world.metrics, on_fenced=lambda partition: None, cache_size=2
+        worker=world.worker,
+        clock=clock,
+        metrics=world.metrics,
+        on_fenced=lambda partition: None,
+        cache_size=2,
     )
     for lane in ("c1", "c2", "c3"):
         await world.say("1", lane=lane)
