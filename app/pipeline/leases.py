@@ -267,7 +267,6 @@ class SharedLeases:
     async def _hand_over(self, holder: LeaseHolder, seconds: float) -> None:
         self._giving_up |= set(self.epochs)
         drained = await holder.drained(frozenset(self.epochs), seconds)
-        points.reach("before_release")
         with contextlib.suppress(UnavailableError):
             await self._release(drained & set(self.epochs))
 
@@ -478,6 +477,7 @@ class SharedLeases:
     async def _release(self, partitions: Set[int]) -> None:
         if not partitions:
             return
+        points.reach("before_release")
         process_id = self._id
         given = {partition: self.epochs.pop(partition) for partition in partitions}
         self._giving_up -= partitions
