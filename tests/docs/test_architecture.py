@@ -27,7 +27,7 @@ def test_the_figures_are_those_of_the_code():
         f"at most {writer.MAX_ROWS} jobs",
         f"last {lanes.CACHED_CONVERSATIONS:,} conversations",
         f"At most {backlog.MOST_WAITING:,} events",
-        f"Every {backlog.SWEEP_SECONDS:g} s",
+        f"every {backlog.SWEEP_SECONDS:g} s",
         f"At most {service.IN_FLIGHT_PER_ACCOUNT} requests",
         f"no answer in {service.SEND_TIMEOUT_SECONDS:g} s",
         f"from {retry.BASE_SECONDS:g} s doubling to {retry.CAP_SECONDS / 60:g} min",
