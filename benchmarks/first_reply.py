@@ -14,7 +14,7 @@ RETRY_SECONDS = 0.01
 
 def post_until_acknowledged(server: Server, deadline: float) -> None:
     """Post one message to ``server`` again and again until it says 200; ``deadline`` is monotonic time."""
-    target = Target(server.port, server.path, decode_secret(server.workshop.secret))
+    target = Target(server.path, decode_secret(server.workshop.secret))
     shape = Shape(f"first-{time.time_ns():x}")
     # A question word for word: this case is about starting, not about matching.
     request = build(target, shape, Questions(entries()), 0)

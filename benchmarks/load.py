@@ -1,5 +1,7 @@
 """Posts buyers' messages to one webhook on 127.0.0.1 and measures acknowledgements and replies.
 
+Several ports are several processes behind the same webhook; connections are spread evenly over them.
+
 Everything is built and signed before the clock starts; then the program prints ``ready`` and waits
 for a line on standard input. While posting it only writes bytes and notes times. It prints
 ``posted`` after the last acknowledgement, waits for the replies if a receiver is named, and ends
@@ -49,6 +51,7 @@ def percentile(ordered: list[float], share: float) -> float:
 class Plan:
     """What to post, and how fast."""
 
+    ports: list[int]
     target: Target
     shape: Shape
     limit: int
@@ -125,9 +128,11 @@ class Shot:
     async def connect(self) -> None:
         """Open all connections, and follow the receiver if there is one."""
         loop = asyncio.get_running_loop()
-        for _ in range(self._plan.connections):
+        for number in range(self._plan.connections):
             _, connection = await loop.create_connection(
-                lambda: Connection(self._acked, self._lost), "127.0.0.1", self._plan.target.port
+                lambda: Connection(self._acked, self._lost),
+                "127.0.0.1",
+                self._plan.ports[number % len(self._plan.ports)],
             )
             self._idle.append(connection)
         if self._plan.receiver:
@@ -307,7 +312,8 @@ async def _run(plan: Plan) -> None:
 
 def _plan(arguments: argparse.Namespace) -> Plan:
     return Plan(
-        target=Target(arguments.port, arguments.path, decode_secret(arguments.secret)),
+        ports=arguments.port,
+        target=Target(arguments.path, decode_secret(arguments.secret)),
         shape=Shape(arguments.tag, arguments.conversations, arguments.burst, arguments.event),
         limit=arguments.limit,
         seconds=arguments.seconds,
@@ -324,7 +330,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
 def main() -> None:
     """Run the one shot that the command line describes."""
     made = argparse.ArgumentParser(description="Post signed messages to a webhook on 127.0.0.1.")
-    made.add_argument("--port", type=int, required=True)
+    made.add_argument("--port", type=int, nargs="+", required=True)
     made.add_argument("--path", default="/webhooks/generic/bench")
     made.add_argument("--secret", required=True, help="whsec_…")
     made.add_argument("--tag", required=True, help="differs between shots, so that ids do")

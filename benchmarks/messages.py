@@ -23,9 +23,8 @@ def parse_id(message_id: str) -> tuple[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where messages go: a webhook on 127.0.0.1 and its key."""
+    """Where messages go: a webhook's path and its key."""
 
-    port: int
     path: str
     key: bytes
 
@@ -77,11 +76,10 @@ def build(target: Target, shape: Shape, questions: Questions, number: int) -> by
     webhook_id = f"msg_{uuid.uuid4().hex}".encode()
     stamp = str(int(now)).encode()
     return (
-        b"POST %b HTTP/1.1\r\nhost: 127.0.0.1:%d\r\ncontent-type: application/json\r\n"
+        b"POST %b HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
         b"webhook-id: %b\r\nwebhook-timestamp: %b\r\nwebhook-signature: %b\r\ncontent-length: %d\r\n\r\n%b"
         % (
             target.path.encode(),
-            target.port,
             webhook_id,
             stamp,
             sign(target.key, webhook_id, stamp, body),

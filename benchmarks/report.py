@@ -35,14 +35,14 @@ def render(bench: Bench, findings: Findings, folder: Path) -> str:
     parts = [_conditions(bench, folder)]
     goals = _goals(findings)
     if goals:
-        parts.append(_table(("figure", "goal", "stretch", "reached", ""), goals))
+        parts.append(table(("figure", "goal", "stretch", "reached", ""), goals))
     throughput = _throughput(findings)
     if throughput:
         parts.append(
             "Throughput (64 connections; replies: at most 256 unanswered at once). CPU is the server's own, "
             "user and system, from the first message until it was idle again (and what of it fell before the last "
             "acknowledgement).\n\n"
-            + _table(
+            + table(
                 (
                     "system",
                     "messages/s",
@@ -62,24 +62,24 @@ def render(bench: Bench, findings: Findings, folder: Path) -> str:
         parts.append(
             "From webhook to reply at half of each system's own capacity (random arrivals, counted from "
             "the time a message was due).\n\n"
-            + _table(("system", "messages/s", "p50 ms", "p99 ms", "longest ms", "CPU µs/message"), latency)
+            + table(("system", "messages/s", "p50 ms", "p99 ms", "longest ms", "CPU µs/message"), latency)
         )
     promises = _promises(findings.promises)
     if promises:
         parts.append(
             "Kept promises: bursts of three in one conversation, a tenth of all messages posted twice.\n\n"
-            + _table(("system", "messages", "doubled", "out of order", "unanswered"), promises)
+            + table(("system", "messages", "doubled", "out of order", "unanswered"), promises)
         )
     crash = _promises(findings.crash)
     if crash:
         parts.append(
             "Killed (SIGKILL) under load and started again: what became of the acknowledged messages.\n\n"
-            + _table(("system", "messages", "doubled", "out of order", "never answered"), crash)
+            + table(("system", "messages", "doubled", "out of order", "never answered"), crash)
         )
     rest = _start_and_memory(findings)
     if rest:
         parts.append(
-            _table(
+            table(
                 ("system", "start to first reply, s", "MB after start", "MB after 1,000 conversations"), rest
             )
         )
@@ -302,21 +302,28 @@ def _spread(values: list[float], form: str) -> str:
     return f"{found.middle:{form}} ({found.low:{form}} to {found.high:{form}})"
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Return a Markdown table."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _conditions(bench: Bench, folder: Path) -> str:
-    packages = ", ".join(f"{name} {_version(name)}" for name in ("uvicorn", "uvloop", "fastapi", "rapidfuzz"))
     database = "PostgreSQL" if bench.on_postgres else "SQLite"
+    return (
+        f"{machine(folder)} {database}. {bench.rounds} rounds of {bench.seconds:g} s for each system in turn, after a "
+        "warm-up; one server process each, with the load generator and the receiver on the same cores. Median (least to "
+        "greatest); ratios are taken round by round."
+    )
+
+
+def machine(folder: Path) -> str:
+    """Return a sentence on when and on what this was measured; ``folder`` is on the disk that counts."""
+    packages = ", ".join(f"{name} {_version(name)}" for name in ("uvicorn", "uvloop", "fastapi", "rapidfuzz"))
     return (
         f"Measured on {time.strftime('%Y-%m-%d', time.gmtime())}: {os.cpu_count()} cores ({_cpu_model()}), "
         f"{platform.system()} {platform.release()}, Python {platform.python_version()}, {packages}; "
-        f"{database}; a synced write of 4 KiB takes {fsync_micros(folder):,.0f} µs on this disk. "
-        f"{bench.rounds} rounds of {bench.seconds:g} s for each system in turn, after a warm-up; one server "
-        "process each, with the load generator and the receiver on the same cores. Median (least to greatest); "
-        "ratios are taken round by round."
+        f"a synced write of 4 KiB takes {fsync_micros(folder):,.0f} µs on this disk."
     )
 
 

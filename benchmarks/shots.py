@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from typing import Any
@@ -73,14 +73,20 @@ def fire(
     receiver: Receiver,
     aim: Aim,
     *,
+    beside: Sequence[Server] = (),
     watch_database: bool = False,
     meanwhile: Callable[[], None] | None = None,
 ) -> Outcome:
-    """Fire one shot and return what it found; ``meanwhile`` runs once while messages are being posted."""
-    server.check_alive()
+    """Fire one shot and return what it found; ``meanwhile`` runs once while messages are being posted.
+
+    ``beside``: more processes of the same system, which share the messages and whose CPU counts.
+    """
+    servers = (server, *beside)
+    for one in servers:
+        one.check_alive()
     control(receiver, "reset", "POST")
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.load", *_arguments(server, receiver, aim)],
+        [sys.executable, "-m", "benchmarks.load", *_arguments(servers, receiver, aim)],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -88,7 +94,7 @@ def fire(
     )
     try:
         _expect(process, "ready")
-        return _measure(process, server, receiver, _database_clock(watch_database), meanwhile)
+        return _measure(process, servers, receiver, _database_clock(watch_database), meanwhile)
     finally:
         if process.poll() is None:
             process.kill()
@@ -101,14 +107,23 @@ def _database_clock(watch: bool) -> Callable[[], float | None]:
 
 def _measure(
     process: "subprocess.Popen[str]",
-    server: Server,
+    servers: Sequence[Server],
     receiver: Receiver,
     database: Callable[[], float | None],
     meanwhile: Callable[[], None] | None,
 ) -> Outcome:
-    settle(server.pid)
+    pids = [server.pid for server in servers]
+
+    def spent_by_servers() -> float:
+        return sum(cpu_seconds(pid) for pid in pids)
+
+    def come_to_rest() -> None:
+        for pid in pids:
+            settle(pid)
+
+    come_to_rest()
     database_before = database()
-    before = cpu_seconds(server.pid)
+    before = spent_by_servers()
     client_before = cpu_seconds(process.pid) + cpu_seconds(receiver.pid)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -117,13 +132,13 @@ def _measure(
     if meanwhile is not None:
         meanwhile()
     _expect(process, "posted")
-    at_last_ack = cpu_seconds(server.pid)
+    at_last_ack = spent_by_servers()
     client = cpu_seconds(process.pid) + cpu_seconds(receiver.pid) - client_before
     figures = json.loads(process.stdout.readline())
-    settle(server.pid)
+    come_to_rest()
     database_after = database()
     spent = None if database_before is None or database_after is None else database_after - database_before
-    return Outcome(figures, cpu_seconds(server.pid) - before, at_last_ack - before, spent, client)
+    return Outcome(figures, spent_by_servers() - before, at_last_ack - before, spent, client)
 
 
 def _expect(process: "subprocess.Popen[str]", word: str) -> None:
@@ -133,12 +148,11 @@ def _expect(process: "subprocess.Popen[str]", word: str) -> None:
         raise SetupError(f"the load generator said {line!r} instead of {word!r}")
 
 
-def _arguments(server: Server, receiver: Receiver, aim: Aim) -> list[str]:
+def _arguments(servers: Sequence[Server], receiver: Receiver, aim: Aim) -> list[str]:
     number = next(_numbers)
     values: dict[str, object] = {
-        "port": server.port,
         "path": aim.path,
-        "secret": server.workshop.secret,
+        "secret": servers[0].workshop.secret,
         # Unlike in any other run, should the database be an old one.
         "tag": f"{time.time_ns() // 1_000_000:x}-{number}",
         "limit": aim.limit,
@@ -154,4 +168,5 @@ def _arguments(server: Server, receiver: Receiver, aim: Aim) -> list[str]:
         "patience": aim.patience,
         "event": aim.event,
     }
-    return [argument for name, value in values.items() for argument in (f"--{name}", str(value))]
+    ports = [str(server.port) for server in servers]
+    return ["--port", *ports] + [part for name, value in values.items() for part in (f"--{name}", str(value))]

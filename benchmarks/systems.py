@@ -5,6 +5,7 @@ the work folder. :class:`Huoji` is driven by its public commands only.
 """
 
 import contextlib
+import copy
 import json
 import os
 import secrets
@@ -190,8 +191,11 @@ class Huoji(Server):
         "repeat_guard=off",
     )
 
-    def __init__(self, program: Path, workshop: Workshop, database_url: str | None) -> None:
+    def __init__(
+        self, program: Path, workshop: Workshop, database_url: str | None, redis_url: str | None = None
+    ) -> None:
         super().__init__("huoji", workshop)
+        self._redis_url = redis_url
         self._program = program
         # Names of their own in each run, so that a PostgreSQL database may be used again.
         suffix = secrets.token_hex(3)
@@ -212,6 +216,12 @@ class Huoji(Server):
             )  # fmt: skip
             self.run("shop", "set", shop, f"mode={mode}", *self.SHOP_SETTINGS)
 
+    def sibling(self, name: str) -> "Huoji":
+        """Return one more process of the same shops over the same database."""
+        made = copy.copy(self)
+        made.name, made.port = name, free_port()
+        return made
+
     def command(self) -> list[str]:
         """Run the server."""
         return [str(self._program), "serve", "--host", "127.0.0.1", "--port", str(self.port)]
@@ -225,6 +235,7 @@ class Huoji(Server):
             "HUOJI_MEDIA_DIR": str(self.workshop.folder / "media"),
             "HUOJI_ALLOWED_PRIVATE_HOSTS": "127.0.0.1",
             "HUOJI_BURST_QUIET": "0",
+            **({"HUOJI_REDIS_URL": self._redis_url} if self._redis_url else {}),
         }
 
     def run(self, *arguments: str) -> None:

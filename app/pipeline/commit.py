@@ -29,7 +29,7 @@ from app.storage.tables import (
     outbox,
 )
 
-__all__ = ["AlreadyDoneError", "CommitTurns", "InboxDone", "StaleTurnError", "TurnCommit"]
+__all__ = ["FINISH_EVENTS", "AlreadyDoneError", "CommitTurns", "InboxDone", "StaleTurnError", "TurnCommit"]
 
 Row = dict[str, Any]
 
@@ -152,7 +152,7 @@ _INSERT_OUTBOX = HotInsert(
     ),
 )  # fmt: skip
 _DONE_COLUMNS = ("state", "reason", "message_id", "conversation_id", "done_at_ms")
-_UPDATE_INBOX = HotUpdate(
+FINISH_EVENTS = HotUpdate(
     {name: inbox.c[name] for name in _DONE_COLUMNS} | {"id_": inbox.c.id},
     lambda given: (
         update(inbox).where(inbox.c.id == given["id_"]).values({name: given[name] for name in _DONE_COLUMNS})
@@ -263,7 +263,7 @@ def _write(connection: Connection, turns: list[TurnCommit], known: Mapping[int, 
         (_INSERT_DECISION, decision_rows),
         (_INSERT_MESSAGE, message_rows),
         (_INSERT_OUTBOX, outbox_rows),
-        (_UPDATE_INBOX, done_rows),
+        (FINISH_EVENTS, done_rows),
     ):
         if rows:
             statement.run(connection, rows)
