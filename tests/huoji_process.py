@@ -30,15 +30,16 @@ class HuojiProcess:
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         port: int | None = None,
+        program: Sequence[str] = (sys.executable, "-m", "app.cli"),
     ) -> None:
         """`environment` comes on top of this process's, less its own HUOJI_ settings.
 
-        The database is SQLite in `folder` unless HUOJI_DATABASE_URL is given.
+        The database is SQLite in `folder` unless HUOJI_DATABASE_URL is given. `program`: how `huoji` is run.
         """
         self.folder = folder
         self.port = processes.free_port() if port is None else port
         self.log_file = folder / "huoji.log"
-        self._command = [sys.executable, "-m", "app.cli", command, "--port", str(self.port), *arguments]
+        self._command = [*program, command, "--port", str(self.port), *arguments]
         # Without its compiled modules the program would take seconds longer to start than anybody's does.
         inherited = {
             name: value

@@ -41,7 +41,7 @@ schema.SCRIPTS = Path({scripts!r})
 schema.REVISIONS = {revisions!r}
 schema.HEAD = schema.REVISIONS[-1]
 app.__version__ = schema.__version__ = {version!r}
-from app.cli.program import main
+from app.cli import main
 sys.exit(main())
 """
 
