@@ -33,7 +33,7 @@ def upgrade() -> None:
 
 @commands.command()
 def check(as_json: Annotated[bool, will_be_json()] = False) -> None:
-    """数据库版本是否合适；不合适时状态为 1 · whether the tables are this program's; status 1 when they aren't."""
+    """数据库版本是否合适；不合适时状态为 1 · whether this program can work on the tables; status 1 when it can't."""
     import asyncio
 
     from app.settings import load_settings

@@ -58,10 +58,16 @@ async def examine() -> list[Finding]:
         zh, mend_zh, mend_en = _SCHEMA[problem.code]
         findings.append(error("schema", zh, problem.message, mend_zh, mend_en))
         return [*findings, machine.check_key_file(settings, has_sealed=False)]
-    findings.append(
-        ok("schema", f"数据库版本 {report.revision}", f"the database is at revision {report.revision}")
-    )
+    findings.append(_usable(report))
     return [*findings, *await _stored(settings)]
+
+
+def _usable(report: schema.SchemaReport) -> Finding:
+    zh, en = f"数据库版本 {report.revision}", f"the database is at revision {report.revision}"
+    if report.state is schema.SchemaState.AHEAD:
+        zh += f"，由更新的版本升级（本程序 {schema.HEAD}），可以共用"
+        en += f", brought there by a later version (this one's is {schema.HEAD}), which does no harm"
+    return ok("schema", zh, en)
 
 
 def _settings() -> tuple[Settings | None, list[Finding]]:
