@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import queue
+import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from typing import IO, Any
@@ -22,6 +23,8 @@ from app.core.pii import mask_text
 __all__ = ["LogPipe", "configure_logging", "redact"]
 
 _SECRET_NAMES = ("secret", "token", "password", "authorization", "cookie", "signature", "csrf", "api_key")
+_TRACE_NAMES = frozenset({"trace_id", "merged_trace_ids"})
+_TRACE_ID = re.compile(r"[0-9a-f]{1,32}")
 _QUEUE_LINES = 10_000
 
 
@@ -34,7 +37,8 @@ def _redacted(name: str, value: Any) -> Any:
     if any(word in name.lower() for word in _SECRET_NAMES) and isinstance(value, (str, bytes)):
         return "***"
     if isinstance(value, str):
-        return mask_text(value)
+        # Digits in a row, as in a telephone number; masked, nothing could be found by them.
+        return value if name in _TRACE_NAMES and _TRACE_ID.fullmatch(value) else mask_text(value)
     if isinstance(value, Mapping):
         return {key: _redacted(str(key), item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     if isinstance(value, (list, tuple)):
@@ -67,6 +71,8 @@ def configure_logging(
     *, metrics: Metrics, level: str = "INFO", pretty: bool = False, stream: IO[str] | None = None
 ) -> logging.handlers.QueueListener:
     """Send our logs, and those of the libraries, as redacted lines to ``stream`` (stderr). Returns the started writer.
+
+    ``level`` DEBUG is for our own lines; libraries stay at INFO.
 
     ``pretty`` is for a terminal; otherwise every line is one JSON object with ``event``, ``level``, ``at`` and fields.
     """
@@ -104,7 +110,9 @@ def configure_logging(
     listener.start()
     root = logging.getLogger()
     root.handlers = [LogPipe(lines, metrics)]
-    root.setLevel(level)
+    # Libraries' own lines below this show what goes over the wire, buyers' words among it.
+    root.setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level]))
+    logging.getLogger("app").setLevel(level)
     for noisy in ("uvicorn.access", "aiosqlite", "asyncio", "httpx", "httpcore", "alembic.runtime.plugins"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     return listener

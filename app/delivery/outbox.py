@@ -52,6 +52,8 @@ class OutboxItem:
     next_attempt_at_ms: int = 0
     received_at_ms: int | None = None
     """When the message that this answers came in, for the reply-time metric; unknown after a restart."""
+    trace_ids: tuple[str, ...] = ()
+    """Of the events that it answers; none for what an agent sends."""
 
     def row(self) -> dict[str, Any]:
         """Return the row for table ``outbox``."""
@@ -61,11 +63,13 @@ class OutboxItem:
 def outbox_row(item: OutboxItem) -> dict[str, Any]:
     """Return an item as a row of table ``outbox``."""
     message = item.message
-    payload = {
+    payload: dict[str, Any] = {
         "content": message.content.to_wire(),
         "in_reply_to": message.in_reply_to,
         "answers": message.answers,
     }
+    if item.trace_ids:
+        payload["trace_ids"] = item.trace_ids
     return {
         "id": item.id,
         "conversation_id": item.conversation_id,
@@ -97,6 +101,7 @@ def new_item(
     answers: tuple[str, ...] | None,
     supersedable: bool,
     received_at_ms: int | None = None,
+    trace_ids: tuple[str, ...] = (),
 ) -> OutboxItem:
     """Make an item that is due at once."""
     item_id = ids.next()
@@ -122,6 +127,7 @@ def new_item(
         created_at_ms=now_ms,
         next_attempt_at_ms=now_ms,
         received_at_ms=received_at_ms,
+        trace_ids=trace_ids,
     )
 
 
@@ -242,6 +248,8 @@ def _from_row(row: Mapping[Any, Any]) -> OutboxItem:
         created_at_ms=row["created_at_ms"],
         attempts=row["attempts"],
         next_attempt_at_ms=row["next_attempt_at_ms"],
+        # Rows from before there were any have none.
+        trace_ids=tuple(payload.get("trace_ids", ())),
     )
 
 

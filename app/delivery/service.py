@@ -22,6 +22,7 @@ from app.core.errors import HuojiError, UnavailableError
 from app.core.ids import Ids
 from app.core.metrics import Metrics
 from app.core.recent import Finished
+from app.core.tracing import Trail, traced
 from app.delivery.breaker import Breaker
 from app.delivery.marks import DeliveryMark, MarkDeliveries
 from app.delivery.outbox import OutboxItem
@@ -34,6 +35,7 @@ from app.storage.leases import FencedError
 __all__ = ["DeliveryHooks", "DeliveryService"]
 
 log = structlog.get_logger(__name__)
+trail = Trail(__name__)
 
 IN_FLIGHT_PER_ACCOUNT = 64
 """Requests under way to one account: enough for a fast marketplace, few enough not to drown a slow one."""
@@ -241,7 +243,8 @@ class DeliveryService:
                 return False
             except UnavailableError as error:
                 # The database is away: what was sent is sent again later under the same key.
-                log.warning("delivery.storage_unavailable", outbox_id=item.id, code=error.code)
+                ids = traced(item.trace_ids)
+                log.warning("delivery.storage_unavailable", **ids, outbox_id=item.id, code=error.code)
                 if not await self._pause(PAUSE_POLL_SECONDS):
                     return False
                 continue
@@ -322,7 +325,10 @@ class DeliveryService:
             receipt = Receipt(outcome=Outcome.FAILED, error=error.code)
         except Exception as error:
             # An adapter's bug costs this message; the conversation goes on.
-            log.error("delivery.adapter_failed", outbox_id=item.id, channel=account.channel, exc_info=error)
+            ids = traced(item.trace_ids)
+            log.error(
+                "delivery.adapter_failed", **ids, outbox_id=item.id, channel=account.channel, exc_info=error
+            )
             receipt = Receipt(outcome=Outcome.FAILED, error=type(error).__name__)
         duration = self._clock.monotonic() - started
         outcome = receipt.outcome.value
@@ -338,6 +344,9 @@ class DeliveryService:
             "status_code": receipt.status,
             "error": receipt.error,
         }
+        if trail.is_followed:
+            named = {"conversation_id": item.conversation_id, "account_id": account.id}
+            trail.note("delivery.attempt", item.trace_ids, **named, **attempt)
         match receipt.outcome:
             case Outcome.DELIVERED:
                 await self._mark(item, "sent", "sent", None, attempt, receipt.external_id)
@@ -396,7 +405,10 @@ class DeliveryService:
     ) -> None:
         await self._mark(item, state, status, error, attempt, None)
         if state == "failed":
-            log.warning("delivery.gave_up", outbox_id=item.id, account_id=item.account_id, error=error)
+            ids = traced(item.trace_ids)
+            log.warning("delivery.gave_up", **ids, outbox_id=item.id, account_id=item.account_id, error=error)
+        elif trail.is_followed:
+            trail.note(f"delivery.{state}", item.trace_ids, outbox_id=item.id, error=error)
 
     async def _mark(
         self,

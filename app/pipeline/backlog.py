@@ -28,6 +28,7 @@ from app.bus.wakeups import Wakeups, partitions_of
 from app.channels.base import ChannelAdapter
 from app.core.clock import Clock
 from app.core.errors import UnavailableError
+from app.core.tracing import Trail, trace_id_of, traced
 from app.domain.delivery import Account, RawDelivery
 from app.domain.messages import EventKind, InboundEvent
 from app.pipeline.inbox import Directory, InboxItem, InboxResult
@@ -38,6 +39,7 @@ from app.storage.tables import inbox
 __all__ = ["Backlog", "open_ids", "open_rows"]
 
 log = structlog.get_logger(__name__)
+trail = Trail(__name__)
 
 PAGE = 500
 MOST_WAITING = 10_000
@@ -263,22 +265,29 @@ class Backlog:
             log.error("backlog.unreadable", inbox_id=row["id"], account_id=account.id, exc_info=error)
             self._orphans.add(row["id"])
             return
-        self._lanes.push(
-            InboxItem(
-                id=row["id"],
-                account_id=row["account_id"],
-                shop_id=account.shop_id,
-                channel=row["channel"],
-                event=event,
-                lane_key=row["lane_key"],
-                partition=row["partition"],
-                # Another machine's clock may be ahead; nobody waits for the end of a burst that began tomorrow.
-                received_at_ms=min(row["received_at_ms"], self._clock.now_ms()),
-                headers=orjson.loads(row["headers"]),
-                body=bytes(row["body"]),
-                tries=row["tries"],
-            )
+        item = InboxItem(
+            id=row["id"],
+            account_id=row["account_id"],
+            shop_id=account.shop_id,
+            channel=row["channel"],
+            event=event,
+            lane_key=row["lane_key"],
+            partition=row["partition"],
+            # Another machine's clock may be ahead; nobody waits for the end of a burst that began tomorrow.
+            received_at_ms=min(row["received_at_ms"], self._clock.now_ms()),
+            headers=orjson.loads(row["headers"]),
+            body=bytes(row["body"]),
+            tries=row["tries"],
         )
+        if trail.is_followed:
+            trail.note(
+                "backlog.taken",
+                (item.trace_id,),
+                inbox_id=item.id,
+                partition=item.partition,
+                tries=item.tries,
+            )
+        self._lanes.push(item)
 
 
 def _event_of(adapter: ChannelAdapter, account: Account, row: Mapping[str, Any]) -> InboundEvent:
@@ -288,8 +297,13 @@ def _event_of(adapter: ChannelAdapter, account: Account, row: Mapping[str, Any])
         if event.dedupe_key == row["dedupe_key"]:
             return event
     # A newer version of the adapter reads these bytes differently: whatever it says now is what we know.
-    log.warning("backlog.reads_differently", inbox_id=row["id"], account_id=account.id)
+    log.warning("backlog.reads_differently", **_named(row), account_id=account.id)
     return events[0] if events else InboundEvent(kind=EventKind.IGNORED, dedupe_key=row["dedupe_key"])
+
+
+def _named(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields by which log lines about a stored event are found."""
+    return {**traced((trace_id_of(orjson.loads(row["headers"]), row["id"]),)), "inbox_id": row["id"]}
 
 
 _OPEN_IDS = (

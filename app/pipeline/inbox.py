@@ -19,6 +19,7 @@ from app.channels.base import Ack, ChannelAdapter
 from app.core.clock import Clock
 from app.core.errors import NotFoundError, UnavailableError
 from app.core.ids import Ids
+from app.core.tracing import TRACEPARENT, Trail, trace_id_of
 from app.core.values import value
 from app.domain.delivery import Account, RawDelivery
 from app.domain.matching import Understanding
@@ -31,8 +32,10 @@ from app.storage.tables import conversations, inbox
 
 __all__ = ["Inbox", "InboxItem", "InboxResult", "StoreInbox", "buyer_lane_key"]
 
-_KEPT_HEADERS = ("webhook-id", "webhook-timestamp", "svix-id", "svix-timestamp", "content-type")
-"""What is kept of the headers to parse a stored body again. Signatures are not kept."""
+trail = Trail(__name__)
+
+_KEPT_HEADERS = ("webhook-id", "webhook-timestamp", "svix-id", "svix-timestamp", "content-type", TRACEPARENT)
+"""What is kept of the headers to parse a stored body again, and to trace it. Signatures are not kept."""
 
 _NOBODY = bytes(32)
 
@@ -66,6 +69,11 @@ class InboxItem:
     committed_at_ms: int | None = None
     understood: tuple[int, Understanding] | None = None
     """What the message says, with the knowledge version it was understood by, once a lane has looked at it."""
+
+    @property
+    def trace_id(self) -> str:
+        """The id that everything logged about this event has."""
+        return trace_id_of(self.headers, self.id)
 
 
 @value(frozen=True, slots=True)
@@ -251,6 +259,17 @@ class Inbox:
         if future.cancelled() or future.exception() is not None:
             return
         result = future.result()
+        if trail.is_followed:
+            event = item.event
+            trail.note(
+                "webhook.stored" if result.is_new else "webhook.repeated",
+                (item.trace_id,),
+                inbox_id=item.id if result.is_new else None,
+                account_id=item.account_id,
+                kind=event.kind.value,
+                dedupe_key=event.dedupe_key,
+                reason=event.reason,
+            )
         if result.is_new and item.event.kind not in _SILENT_STATES:
             item.committed_at_ms = self._clock.now_ms()
             self._on_stored(item, result)

@@ -18,6 +18,7 @@ from app.core.clock import Clock
 from app.core.errors import UnavailableError
 from app.core.metrics import Metrics
 from app.core.recent import Finished
+from app.core.tracing import traced
 from app.domain.messages import EventKind
 from app.pipeline.burst import BurstPart, burst_due
 from app.pipeline.commit import StaleTurnError
@@ -371,7 +372,8 @@ class Lanes:
         for item in items:
             item.tries += 1
         tries = max(item.tries for item in items)
-        log.error("lane.turn_failed", inbox_id=items[0].id, tries=tries, exc_info=error)
+        ids = traced([item.trace_id for item in items])
+        log.error("lane.turn_failed", **ids, inbox_id=items[0].id, tries=tries, exc_info=error)
         if tries >= MAX_TRIES:
             return True
         await self._clock.sleep(RETRY_SECONDS[min(tries - 1, len(RETRY_SECONDS) - 1)])

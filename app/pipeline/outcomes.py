@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy import Connection, insert
 
 from app.core.errors import ConflictError, UnavailableError
+from app.core.tracing import Trail, traced
 from app.delivery.marks import DeliveryMark
 from app.delivery.outbox import OutboxItem
 from app.desk.events import append_events, conversation_event, message_delivery_event
@@ -28,6 +29,7 @@ from app.storage.tables import escalations
 __all__ = ["DeliveryOutcomes"]
 
 log = structlog.get_logger(__name__)
+trail = Trail(__name__)
 
 FRESH_MS = 1_000
 """A reply this young can't have been dropped and its conversation given back to the bot meanwhile."""
@@ -101,14 +103,13 @@ class DeliveryOutcomes:
         if mark.event is not None:
             self._on_events()
         if mark.state == "failed" and item.author is not Author.AGENT:
-            task = asyncio.get_running_loop().create_task(
-                self._escalate(item.conversation_id, mark.error or "failed")
-            )
+            task = asyncio.get_running_loop().create_task(self._escalate(item, mark.error or "failed"))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _escalate(self, conversation_id: int, error: str) -> None:
+    async def _escalate(self, item: OutboxItem, error: str) -> None:
         """A buyer who got no answer because it could not be delivered needs somebody who knows (F25)."""
+        conversation_id = item.conversation_id
 
         def escalate(work: Work) -> None:
             row = read_conversation(work.connection, conversation_id, lock=True)
@@ -135,10 +136,16 @@ class DeliveryOutcomes:
             )  # fmt: skip
             work.events.append(conversation_event(after, now_ms=work.now_ms))
             work.queue_changed = True
+            if trail.is_followed:
+                trail.note("delivery.escalated", item.trace_ids, conversation_id=conversation_id, error=error)
 
         try:
             await self._desk.change(escalate)
         except (ConflictError, UnavailableError) as problem:
             log.warning(
-                "delivery.not_escalated", conversation_id=conversation_id, error=error, code=problem.code
+                "delivery.not_escalated",
+                **traced(item.trace_ids),
+                conversation_id=conversation_id,
+                error=error,
+                code=problem.code,
             )

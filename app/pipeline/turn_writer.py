@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from app.core.clock import Clock
 from app.core.errors import UnavailableError
 from app.core.ids import Ids
+from app.core.tracing import Trail, traced
 from app.core.values import changed
 from app.desk.escalations import raise_escalation
 from app.desk.events import append_events, conversation_event, message_created_event, suggestions_event
@@ -40,6 +41,7 @@ from app.storage.database import Database
 __all__ = ["TurnWriter"]
 
 log = structlog.get_logger(__name__)
+trail = Trail(__name__)
 
 
 class TurnWriter:
@@ -125,7 +127,12 @@ class TurnWriter:
             elif decision.kind is DecisionKind.SUGGEST and decision.suggestions:
                 wires = [suggestion_wire(one) for one in decision.suggestions]
                 commit.events.append(suggestions_event(shown, wires, now_ms=now_ms))
-        return await self.commit(commit, after)
+        if not trail.is_followed:
+            return await self.commit(commit, after)
+        _note_decided(commit, items, decision)
+        stored = await self.commit(commit, after)
+        _note_committed(commit, items)
+        return stored
 
     def new_commit(self, record: ConversationRecord, now_ms: int) -> TurnCommit:
         """Return an empty commit for a conversation."""
@@ -169,7 +176,8 @@ class TurnWriter:
         stored = await self._database.read(
             lambda connection: load_record(connection, conversation.account_id, conversation.external_id)
         )
-        log.info("turn.found_done", inbox_id=commit.inbox_done[0].id)
+        ids = traced(commit.outbox[0].trace_ids if commit.outbox else ())
+        log.info("turn.found_done", **ids, inbox_id=commit.inbox_done[0].id)
         self._settle(commit)
         self._on_found_done(commit.partition)
         return stored or record
@@ -249,6 +257,45 @@ class TurnWriter:
             append_events(connection, work.events)
 
         commit.also.append(also)
+
+
+def _note_decided(commit: TurnCommit, items: Sequence[InboxItem], decision: Decision) -> None:
+    row = commit.decision or {}
+    trail.note(
+        "turn.decided",
+        [item.trace_id for item in items],
+        conversation_id=commit.conversation_id,
+        decision_id=row.get("id"),
+        kind=decision.kind.value,
+        rule=row.get("rule"),
+        reason=None if decision.escalation is None else decision.escalation.reason,
+        entry_id=row.get("entry_id"),
+        confidence=row.get("confidence"),
+        knowledge_version=row.get("knowledge_version"),
+        micros=row.get("micros"),
+    )
+
+
+def _note_committed(commit: TurnCommit, items: Sequence[InboxItem]) -> None:
+    trace_ids = [item.trace_id for item in items]
+    trail.note(
+        "turn.committed",
+        trace_ids,
+        conversation_id=commit.conversation_id,
+        inbox_ids=[done.id for done in commit.inbox_done],
+        outbox_ids=[item.id for item in commit.outbox],
+    )
+    opened = commit.escalation
+    if opened is not None:
+        trail.note(
+            "escalation.opened",
+            trace_ids,
+            escalation_id=opened["id"],
+            conversation_id=commit.conversation_id,
+            group_id=opened["group_id"],
+            reason=opened["reason"],
+            priority=opened["priority"],
+        )
 
 
 def _orders_shown(

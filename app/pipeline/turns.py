@@ -11,6 +11,7 @@ from app.core.clock import Clock
 from app.core.errors import UnavailableError
 from app.core.ids import Ids
 from app.core.metrics import Metrics
+from app.core.tracing import Trail, traced
 from app.core.values import changed
 from app.domain.conversations import Conversation, ConversationState, Memory, Priority
 from app.domain.delivery import Account
@@ -34,6 +35,7 @@ from app.storage.database import Database
 __all__ = ["TurnProcessor"]
 
 log = structlog.get_logger(__name__)
+trail = Trail(__name__)
 
 
 class Directory(Protocol):
@@ -130,7 +132,10 @@ class TurnProcessor:
         head = items[0]
         if head.event.kind is EventKind.MESSAGE:
             return await self._messages(record, items)
-        return await self._platform_events.process(record, head, escalate=self.escalate)
+        after = await self._platform_events.process(record, head, escalate=self.escalate)
+        if trail.is_followed:
+            trail.note("event.done", (head.trace_id,), inbox_id=head.id, kind=head.event.kind.value)
+        return after
 
     async def park(
         self, record: ConversationRecord | None, items: Sequence[InboxItem], error: Exception
@@ -148,7 +153,8 @@ class TurnProcessor:
             raise
         except Exception as problem:
             # What can't even be handed over must not hold up what follows it.
-            log.error("turn.not_handed_over", inbox_id=head.id, exc_info=problem)
+            ids = traced([item.trace_id for item in items])
+            log.error("turn.not_handed_over", **ids, inbox_id=head.id, exc_info=problem)
             for item in items:
                 await self._platform_events.finish(item, "parked", reason)
             return record

@@ -132,6 +132,7 @@ def reply_item(
         answers=names or None,
         supersedable=supersedable,
         received_at_ms=answered[0].received_at_ms if answered else None,
+        trace_ids=tuple([item.trace_id for item in answered]),
     )
 
 

@@ -10,6 +10,7 @@ import orjson
 from sqlalchemy import Connection, select
 
 from app.core.ids import id_at
+from app.core.tracing import trace_id_of
 from app.domain.messages import EventKind
 from app.storage.tables import (
     conversations,
@@ -147,6 +148,7 @@ def _received(connection: Connection, account_id: str, external_message_id: str)
         connection.execute(
             select(
                 inbox.c.id,
+                inbox.c.headers,
                 inbox.c.received_at_ms,
                 inbox.c.done_at_ms,
                 inbox.c.state,
@@ -171,6 +173,7 @@ def _received_stage(received: Row, external_message_id: str) -> Stage:
         detail={
             "message_id": external_message_id,
             "inbox_id": str(received["id"]),
+            "trace_id": trace_id_of(orjson.loads(received["headers"]), received["id"]),
             "state": received["state"],
             "reason": received["reason"],
         },

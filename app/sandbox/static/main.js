@@ -358,6 +358,7 @@ async function copyIds() {
   const ids = [`message_id ${state.journey.message_id}`, `webhook_id ${state.journey.webhook_id}`];
   for (const one of state.journey.stages) {
     if (one.inbox_id) ids.push(`inbox ${one.inbox_id}`);
+    if (one.trace_id && one.trace_id !== one.inbox_id) ids.push(`trace ${one.trace_id}`);
     if (one.decision_id) ids.push(`decision ${one.decision_id}`);
     if (one.key && one.number === 1) ids.push(`reply ${one.key}`);
   }

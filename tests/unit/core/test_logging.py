@@ -79,3 +79,25 @@ def test_a_blocked_sink_drops_lines_and_counts_them() -> None:
         pipe.enqueue(logging.LogRecord("x", logging.INFO, "x", 1, f"line {number}", None, None))
     assert lines.qsize() == 1
     assert b"huoji_logs_dropped_total 2.0" in metrics.render()
+
+
+def test_trace_ids_stay_whole_and_what_only_looks_like_one_does_not() -> None:
+    ids = ["13912341111", "6222021234567890123", "0af7651916cd43dd8448eb211c80319c"]
+    event = {"trace_id": ids[0], "merged_trace_ids": ids[1:]}
+    assert redact(None, "debug", dict(event)) == event
+    assert redact(None, "debug", {"trace_id": "call 13912341111"}) == {"trace_id": "call 139****1111"}
+
+
+def test_our_lines_of_level_debug_are_shown_on_request_and_the_libraries_never() -> None:
+    root, ours = logging.getLogger(), logging.getLogger("app")
+    before = root.handlers, root.level, ours.level
+    stream = io.StringIO()
+    listener = configure_logging(metrics=Metrics(), level="DEBUG", stream=stream)
+    try:
+        structlog.get_logger("app.test").debug("turn.decided")
+        logging.getLogger("websockets.server").debug("> TEXT 13912341111")
+    finally:
+        listener.stop()
+        root.handlers, root.level, ours.level = before
+        structlog.reset_defaults()
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["turn.decided"]
