@@ -22,6 +22,7 @@ import uvicorn
 from app.core.errors import ConfigurationError
 from app.core.logging import configure_logging
 from app.core.metrics import Metrics
+from app.core.watchdog import LoopWatchdog
 from app.settings import Settings
 from app.wiring import Application
 
@@ -103,6 +104,8 @@ async def _serve(
     application = Application(settings, metrics=metrics, demo=demo, own_url=f"http://127.0.0.1:{actual_port}")
     await application.start()
     _calm_collector()
+    watchdog = LoopWatchdog(metrics=metrics)
+    watchdog.start()
     config = uvicorn.Config(
         application,
         lifespan="off",
@@ -141,6 +144,7 @@ async def _serve(
         await server.serve(sockets=[listening])
     finally:
         await application.stop(DRAIN_SECONDS)
+        watchdog.stop()
         log.info("server.stopped", pid=os.getpid())
     return 0
 

@@ -93,6 +93,11 @@ class Metrics:
             "Turns and marks refused because their partition has another owner.",
             registry=registry,
         )
+        self.loop_blocked = Counter(
+            "huoji_loop_blocked_total",
+            "Times that the event loop didn't turn for two seconds.",
+            registry=registry,
+        )
         self.processes = Gauge(
             "huoji_processes", "Processes that share this database, this one included.", registry=registry
         )
