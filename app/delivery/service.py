@@ -408,7 +408,7 @@ class DeliveryService:
             ids = traced(item.trace_ids)
             log.warning("delivery.gave_up", **ids, outbox_id=item.id, account_id=item.account_id, error=error)
         elif trail.is_followed:
-            trail.note(f"delivery.{state}", item.trace_ids, outbox_id=item.id, error=error)
+            trail.note("delivery.dropped", item.trace_ids, outbox_id=item.id, error=error)
 
     async def _mark(
         self,

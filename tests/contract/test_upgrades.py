@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, func, insert, inspect, select, text
@@ -190,6 +192,32 @@ async def test_nothing_is_taken_away_from_an_embedded_database_in_use(tmp_path: 
         with pytest.raises(ConfigurationError, match=rf"pid {os.getpid()} on .*Stop it first"):
             await upgrade_as(LaterVersion(tmp_path / "less", [Step(), CONTRACT]), url)
         assert await upgrade_as(LaterVersion(tmp_path / "more"), url) == (schema.HEAD, "9001")
+
+
+async def test_a_server_that_starts_during_an_upgrade_of_an_embedded_database_waits_for_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    url = f"sqlite:///{tmp_path / 'huoji.db'}"
+    await schema.upgrade(url)
+    LaterVersion(tmp_path).take_over(monkeypatch)
+    is_begun, is_seen = threading.Event(), threading.Event()
+    look = schema.after_writers
+
+    def look_and_tell(*given: Any) -> Any:
+        is_seen.set()
+        return look(*given)
+
+    def upgrade_slowly(connection: Connection) -> None:
+        schema.migrate(connection, schema.HEAD)
+        is_begun.set()
+        assert is_seen.wait(30)
+
+    monkeypatch.setattr(schema, "after_writers", look_and_tell)
+    upgrading = asyncio.create_task(change(url, upgrade_slowly))
+    assert await asyncio.to_thread(is_begun.wait, 30)
+    await schema.prepare(url)
+    await upgrading
+    assert is_seen.is_set()
 
 
 # --- PostgreSQL: waiting for each other ---
