@@ -57,6 +57,8 @@ class Marketplace:
         self._on_send = on_send
         self.line = Line()
         self.arrivals: list[Arrival] = []
+        self.on_the_way = 0
+        """Requests that left and may still arrive."""
 
     def _travel(self) -> float:
         line = self.line
@@ -77,17 +79,17 @@ class Marketplace:
             self._later(2 * self._travel(), future, WireResponse(status=429, headers={}, body=b""))
         elif (draw := draw - line.busy) < line.unheard:
             if self._chance.random() < 0.5:
-                self._world.after(self._travel(), self._take, arrival)
+                self._carry(self._travel(), arrival)
             self._later(2 * self._travel(), future, OutcomeUnknownError("the line was cut"))
         elif (draw := draw - line.unheard) < line.hangs:
             # The request lies somewhere; it arrives, if ever, when the sender may have given it up.
             if self._chance.random() < 0.5:
-                self._world.after(self._chance.random() * (seconds + 5), self._take, arrival)
+                self._carry(self._chance.random() * (seconds + 5), arrival)
         else:
             there = self._travel()
-            self._world.after(there, self._take, arrival)
+            self._carry(there, arrival)
             if self._chance.random() < line.doubled:
-                self._world.after(there + 3 * self._chance.random(), self._take, arrival)
+                self._carry(there + 3 * self._chance.random(), arrival)
             self._later(there + self._travel(), future, WireResponse(status=200, headers={}, body=b""))
         try:
             async with asyncio.timeout(seconds):
@@ -109,7 +111,12 @@ class Marketplace:
 
         self._world.after(seconds, answer)
 
+    def _carry(self, seconds: float, arrival: Arrival) -> None:
+        self.on_the_way += 1
+        self._world.after(seconds, self._take, arrival)
+
     def _take(self, arrival: Arrival) -> None:
+        self.on_the_way -= 1
         taken = Arrival(self._loop.time(), arrival.key, arrival.conversation, arrival.text, arrival.sender)
         self.arrivals.append(taken)
         self._note("marketplace", "took", taken.key, taken.text, f"from {taken.sender}")

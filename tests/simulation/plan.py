@@ -149,5 +149,5 @@ def _fault(plan: Plan, chance: Random, at: float) -> Step:
         case "lose_hints":
             values = {"lost": chance.choice((0.5, 1.0)), "seconds": chance.uniform(0.5, 8.0)}
         case _:
-            values = {"slot": slot, "by_ms": chance.choice((-3_600_000, -5_000, -300, 300, 5_000, 3_600_000))}
+            values = {"slot": slot, "by_ms": chance.choice((-5_000, -300, 300, 5_000))}
     return Step(at, what, values)

@@ -75,7 +75,7 @@ class _Place(Place):
     gone: Set[str]
 
     def is_dead(self, identity: str) -> bool:
-        return identity in self.gone
+        return bool(identity) and identity in self.gone
 
 
 class Process:

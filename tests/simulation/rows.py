@@ -154,10 +154,10 @@ class Rows:
                 "detect_types": sqlite3.PARSE_COLNAMES,
             },
         )
-        event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
         self.connection: Connection = self._engine.connect()
-        self.connection.rollback()
         self.raw: sqlite3.Connection = self.connection.connection.dbapi_connection  # pyright: ignore
+        # Past SQLAlchemy, which makes much of such a short statement.
+        event.listen(self._engine, "begin", lambda _connection: self.raw.execute("BEGIN"))
         plain = create_engine("sqlite://", poolclass=StaticPool)
         metadata.create_all(plain)
         with plain.connect() as connection:

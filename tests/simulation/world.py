@@ -98,9 +98,17 @@ class _World:
         self.trace.append((self._loop.time(), what))
 
     def _committed(self, request: Request, told: list[Tell]) -> None:
+        moved: dict[str, list[int]] = {}
         for tell in told:
-            if tell[0] not in ("conversation", "lease"):
+            if tell[0] == "lease":
+                moved.setdefault(tell[2], []).append(tell[1])
+            elif tell[0] != "conversation":
                 self._note(request.host.name, "commits", *tell)
+        for owner, partitions in moved.items():
+            self._note(
+                request.host.name, "commits", "lease",
+                f"of {len(partitions)} from {min(partitions)} to {max(partitions)} for {owner or 'nobody'}",
+            )  # fmt: skip
         self.oracle.committed(request, told)
 
     def _sends(self, host: Host, key: str) -> None:
@@ -109,9 +117,11 @@ class _World:
 
     def counts(self) -> dict[str, int]:
         """How much happened."""
+        arrivals = self._marketplace.arrivals
         return {
             "messages": len(self.oracle.posted),
-            "arrivals": len(self._marketplace.arrivals),
+            "arrivals": len(arrivals),
+            "repeats": len(arrivals) - len({arrival.key for arrival in arrivals}),
             "processes": self._started,
         }
 
@@ -133,13 +143,12 @@ class _World:
         await self._sleep(max((step.at + step.values.get("seconds", 0.0) for step in steps), default=0.0) + 0.1)
         self._mend()
         until = self._loop.time() + REST_SECONDS
-        while self._pending or not self.oracle.is_at_rest():
+        while self._pending or self._marketplace.on_the_way or not self.oracle.is_at_rest():
             if self._loop.time() > until:
                 self.oracle.found(f"not at rest {REST_SECONDS:.0f} s after the last fault")
                 break
             await self._sleep(0.25)
-        # Whatever was on its way twice arrives.
-        await self._sleep(25.0)
+        await self._sleep(1.5)
         for problem in self._loop.problems:
             self.oracle.found(f"unhandled: {problem!r}")
         self.oracle.judge(self._marketplace.arrivals)
