@@ -147,8 +147,8 @@ class Application:
         self.backlog.hinted("")
         self.feed.hinted("")
 
-    def _found_done(self, partition: int) -> None:
-        self.feed.hinted(str(partition))
+    async def _found_done(self, partition: int) -> None:
+        await self.feed.look({partition})
         self.events_stored()
         self.router.kick()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -55,12 +55,13 @@ class TurnWriter:
         ids: Ids,
         epochs: Mapping[int, int],
         on_committed: Callable[[TurnCommit], None],
-        on_found_done: Callable[[int], None] = lambda partition: None,
+        on_found_done: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
         """``epochs``: under which this process owns its partitions. ``on_committed`` hears of every commit.
 
         ``on_found_done`` hears of a partition in which a commit turns out to have happened whose answer never came:
-        what it wrote is in the database, and nobody here was told.
+        what it wrote is in the database, and nobody here was told. It returns when the sender has it, so that the
+        conversation's next reply comes after it.
         """
         self._database = database
         self._clock = clock
@@ -178,8 +179,10 @@ class TurnWriter:
         )
         ids = traced(commit.outbox[0].trace_ids if commit.outbox else ())
         log.info("turn.found_done", **ids, inbox_id=commit.inbox_done[0].id)
+        if self._on_found_done is not None:
+            # While the database can't be asked, the turn is tried again, and found done again.
+            await self._on_found_done(commit.partition)
         self._settle(commit)
-        self._on_found_done(commit.partition)
         return stored or record
 
     def _settle(self, commit: TurnCommit) -> None:

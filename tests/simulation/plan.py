@@ -49,6 +49,8 @@ class Plan:
 def make_plan(seed: int) -> Plan:
     """Draw a plan."""
     chance = Random(f"plan {seed}")  # noqa: S311 - a simulation
+    if seed % 4 == 3:
+        return _rough_plan(chance)
     processes = chance.choice((1, 2, 2, 3, 3))
     plan = Plan(
         processes=processes,
@@ -67,9 +69,43 @@ def make_plan(seed: int) -> Plan:
     return plan
 
 
-def _messages(plan: Plan, chance: Random, length: float) -> None:
+def _rough_plan(chance: Random) -> Plan:
+    """Draw a plan in which owners stand still in the middle of their work for longer than their leases."""
+    plan = Plan(
+        processes=2, skews_ms=[0, 0], rates=[1.0, 1.0], burst_quiet=0.0, one_machine=False,
+        hints_lost=chance.choice((0.0, 0.3)),
+    )  # fmt: skip
+    length = 6.0
+    for first in (0, 4):
+        _messages(plan, chance, length, first)
+    _agents(plan, chance, length)
+    plan.steps.append(
+        Step(
+            0.0,
+            "bad_store",
+            {
+                "slowest": chance.choice((0.3, 1.0)), "lost": 0.0, "unheard": chance.choice((0.0, 0.2)),
+                "late": chance.choice((0.0, 0.2)), "collides": 0.0, "seconds": length,
+            },
+        )
+    )  # fmt: skip
+    line = {"refused": 0.1, "failed": 0.1, "busy": 0.0, "unheard": 0.3, "hangs": 0.0, "doubled": 0.0}
+    plan.steps.append(Step(0.0, "bad_line", {"slowest": 1.0, **line, "seconds": length}))
+    at = 0.0
+    for _ in range(3):
+        at += chance.uniform(0.2, 2.5)
+        seconds = chance.uniform(5.0, 7.0)
+        plan.steps.append(Step(at, "stall", {"slot": chance.randrange(2), "seconds": seconds}))
+        at += seconds / 2
+    if chance.random() < 0.3:
+        plan.steps.append(_fault(plan, chance, chance.uniform(0.0, length)))
+    plan.steps.sort(key=lambda step: step.at)
+    return plan
+
+
+def _messages(plan: Plan, chance: Random, length: float, first: int = 0) -> None:
     for number in range(chance.choice((1, 2, 2, 3, 4))):
-        conversation = f"c{number}x{chance.randrange(1000)}"
+        conversation = f"c{first + number}x{chance.randrange(1000)}"
         account = chance.choice(ACCOUNTS)
         at = chance.uniform(0.0, length / 2)
         waits = chance.random() < 0.6
@@ -95,7 +131,7 @@ def _messages(plan: Plan, chance: Random, length: float) -> None:
 
 
 def _agents(plan: Plan, chance: Random, length: float) -> None:
-    conversations = sorted({step.values["conversation"] for step in plan.steps})
+    conversations = sorted({step.values["conversation"] for step in plan.steps if step.what == "message"})
     for conversation in conversations:
         if chance.random() > 0.45:
             continue

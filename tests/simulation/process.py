@@ -105,7 +105,7 @@ class Process:
         self.sending = SendService(self.desk, check_text=lambda _text: ())
         writer = TurnWriter(
             database=database, clock=clock, ids=ids, epochs=leases.epochs, on_committed=self._committed,
-            on_found_done=lambda partition: self.feed.hinted(str(partition)),
+            on_found_done=lambda partition: self.feed.look({partition}),
         )  # fmt: skip
         orders = Orders()
         knowledge = Knowledge()

@@ -27,8 +27,8 @@ from tests.simulation.running import Simulator, report, simulator
 
 SEEDS = 10_000 if LONG_RUN else 120
 BATCH = 20
-MOST_SEEDS = 400
-"""Seeds within which each of the faults put into the program below must be found."""
+ROUGH_SEEDS = range(3, 400, 4)
+"""Every fourth seed has a rough plan; within these each of the faults put into the program below must be found."""
 
 FORMER_FINDINGS = {
     71: "a reply stored by a process whose clock was ahead waited an hour at the next owner of its partition",
@@ -186,10 +186,10 @@ def _repeated_commits_not_recognised(patch: pytest.MonkeyPatch) -> None:
 
 
 def _first_found(simulating: Simulator) -> int:
-    for seed in range(MOST_SEEDS):
+    for seed in ROUGH_SEEDS:
         if simulating.run(seed).findings:
             return seed
-    pytest.fail(f"not found in {MOST_SEEDS} seeds")
+    pytest.fail(f"not found in {len(ROUGH_SEEDS)} seeds")
 
 
 @pytest.mark.parametrize(
