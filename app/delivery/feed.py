@@ -20,7 +20,6 @@ from app.bus.wakeups import Wakeups, partitions_of
 from app.core.clock import Clock
 from app.core.errors import UnavailableError
 from app.delivery.outbox import OutboxItem, items_by_id, open_ids
-from app.delivery.retry import longest_delay_seconds
 from app.storage.database import Database
 
 __all__ = ["OutboxFeed"]
@@ -161,17 +160,10 @@ class OutboxFeed:
                 began = self._clock.monotonic()
                 items = await self._database.read(lambda connection, page=page: items_by_id(connection, page))
                 self._sender.enqueued(
-                    self._by_own_clock(item)
+                    item
                     for item in items
                     if self._is_mine(item.partition, before) and self._sender.is_new(item.id, began)
                 )
-
-    def _by_own_clock(self, item: OutboxItem) -> OutboxItem:
-        # Another machine's clock, by which its time was set, may be hours ahead. A peer that asked that machine for
-        # more patience than the schedule has asks again.
-        latest_ms = self._clock.now_ms() + round(longest_delay_seconds(item.attempts) * 1000)
-        item.next_attempt_at_ms = min(item.next_attempt_at_ms, latest_ms)
-        return item
 
     def _is_mine(self, partition: int, before: Mapping[int, int | None]) -> bool:
         # Given away and taken again meanwhile, what was open then may be done now.

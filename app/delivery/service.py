@@ -26,7 +26,7 @@ from app.core.tracing import Trail, traced
 from app.delivery.breaker import Breaker
 from app.delivery.marks import DeliveryMark, MarkDeliveries
 from app.delivery.outbox import OutboxItem
-from app.delivery.retry import delay_seconds
+from app.delivery.retry import delay_seconds, longest_delay_seconds
 from app.domain.delivery import Account, Outcome, Receipt, WireRequest, WireResponse
 from app.domain.messages import Author
 from app.storage.database import Database
@@ -235,8 +235,13 @@ class DeliveryService:
         while that stops."""
         while True:
             try:
-                wait = item.next_attempt_at_ms - self._clock.now_ms()
-                if wait > 0 and not await self._pause(wait / 1000):
+                # The time may have been set by another machine, whose clock is ahead, or before this one's was set
+                # back. What the peer asked for is waited for by the account.
+                wait = min(
+                    (item.next_attempt_at_ms - self._clock.now_ms()) / 1000,
+                    longest_delay_seconds(item.attempts),
+                )
+                if wait > 0 and not await self._pause(wait):
                     return False
                 settled = await self._step(item)
             except FencedError:

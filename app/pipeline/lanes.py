@@ -312,7 +312,8 @@ class Lanes:
                     break
                 parts.append(BurstPart(item.received_at_ms, self._is_complete(item)))
             due = burst_due(parts, quiet=quiet, longest=longest)
-            wait = due.at_ms - self._clock.now_ms()
+            # The clock may have been set back since the burst began; none lasts longer than this.
+            wait = min(due.at_ms - self._clock.now_ms(), round(longest * 1000))
             if wait <= 0 or len(parts) < len(lane.queue) or due.count < len(parts):
                 return due.count
             lane.arrived.clear()

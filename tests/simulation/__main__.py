@@ -20,7 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, help="run only this one, as it is")
     parser.add_argument("--without", default="", help="numbers of the plan's steps to leave out, with commas")
     parser.add_argument("--trace", action="store_true", help="print everything that happened")
-    parser.add_argument("--smaller", action="store_true", help="with --seed: leave out what isn't needed to fail")
+    parser.add_argument(
+        "--smaller", action="store_true", help="with --seed: leave out what isn't needed to fail"
+    )
     parser.add_argument("--go-on", action="store_true", help="don't stop at the first failing seed")
     chosen = parser.parse_args(arguments)
     if chosen.seed is not None:

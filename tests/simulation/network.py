@@ -47,7 +47,12 @@ class Marketplace:
     """The receiver of replies. It takes whatever arrives, as often as it arrives."""
 
     def __init__(
-        self, loop: VirtualLoop, chance: Random, *, note: Callable[..., None], on_send: Callable[[Host, str], None]
+        self,
+        loop: VirtualLoop,
+        chance: Random,
+        *,
+        note: Callable[..., None],
+        on_send: Callable[[Host, str], None],
     ) -> None:
         """``on_send`` hears of every request at the moment it leaves a process, with its key."""
         self._loop = loop

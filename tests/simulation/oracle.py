@@ -112,7 +112,9 @@ class Oracle:
             if since <= reply.stored_at or since > now:
                 continue
             if since < checked_at:
-                self.found(f"{key} left {host}, which looked at {checked_at:.3f}; a human came at {since:.3f}")
+                self.found(
+                    f"{key} left {host}, which looked at {checked_at:.3f}; a human came at {since:.3f}"
+                )
             elif now - since > SEND_SECONDS:
                 self.found(f"{key} left {host} {now - since:.3f} s after a human came")
 
@@ -182,7 +184,7 @@ class Oracle:
                         self.found(f"msg_{one} is marked as sent and never arrived")
                 case "dropped":
                     times = self._human_since.get(reply.conversation, ())
-                    if not any(until > reply.stored_at for _, until in times):
+                    if not any(until >= reply.stored_at for _, until in times):
                         self.found(f"msg_{one} was dropped ({error}), and no human ever came")
                 case _:
                     self.found(f"msg_{one} is {state} ({error})")
@@ -192,7 +194,9 @@ class Oracle:
         for place, arrival in enumerate(arrivals):
             first.setdefault(arrival.key, place)
         by_conversation: dict[int, list[str]] = {}
-        for one, conversation in self.rows.all("SELECT id, conversation_id FROM outbox ORDER BY seq"):
+        # What was dropped had left before a human came, or never did; when it arrives is up to the line.
+        sent = self.rows.all("SELECT id, conversation_id FROM outbox WHERE state = 'sent' ORDER BY seq")
+        for one, conversation in sent:
             if f"msg_{one}" in first:
                 by_conversation.setdefault(conversation, []).append(f"msg_{one}")
         for keys in by_conversation.values():
@@ -205,15 +209,21 @@ class Oracle:
                 "SELECT external_id, conversation_id, seq FROM messages WHERE direction = 'in' ORDER BY seq DESC"
             )
         }
+        settled = {f"msg_{one}" for one, _ in sent}
         answered_at = {
-            name: first[arrival.key] for arrival in reversed(arrivals) for name in _answered(arrival.text)
+            name: first[arrival.key]
+            for arrival in reversed(arrivals)
+            for name in _answered(arrival.text)
+            if arrival.key in settled
         }
         for one in self.posted.values():
             for other in self.posted.values():
                 if not _is_before(one, other) or one.name not in place or other.name not in place:
                     continue
                 if place[one.name][1] > place[other.name][1]:
-                    self.found(f"{other.name} was worked off before {one.name}, which was acked before it came")
+                    self.found(
+                        f"{other.name} was worked off before {one.name}, which was acked before it came"
+                    )
                 if answered_at.get(one.name, -1) > answered_at.get(other.name, len(arrivals)):
                     self.found(f"{other.name} was answered before {one.name}, which was acked before it came")
 

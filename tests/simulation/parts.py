@@ -12,7 +12,15 @@ import orjson
 from app.core.clock import Clock
 from app.core.ids import SystemIds
 from app.domain.conversations import ConversationState
-from app.domain.delivery import Account, OutboundMessage, Outcome, RawDelivery, Receipt, WireRequest, WireResponse
+from app.domain.delivery import (
+    Account,
+    OutboundMessage,
+    Outcome,
+    RawDelivery,
+    Receipt,
+    WireRequest,
+    WireResponse,
+)
 from app.domain.knowledge import Snapshot
 from app.domain.matching import Understanding
 from app.domain.messages import BuyerRef, Content, EventKind, InboundEvent

@@ -157,13 +157,19 @@ def _fault(plan: Plan, chance: Random, at: float) -> Step:
     )  # fmt: skip
     match what:
         case "stall":
-            values: dict[str, Any] = {"slot": slot, "seconds": chance.choice((0.3, 2.0, 4.5, 6.0, 12.0)) * chance.random()}
+            values: dict[str, Any] = {
+                "slot": slot,
+                "seconds": chance.choice((0.3, 2.0, 4.5, 6.0, 12.0)) * chance.random(),
+            }
         case "kill":
             values = {"slot": slot, "seconds": chance.choice((0.0, 0.5, 3.0, 8.0)) * chance.random()}
         case "restart":
             values = {"slot": slot, "seconds": 2.0 * chance.random()}
         case "outage":
-            values = {"way": chance.choice(("refuse", "hang")), "seconds": chance.choice((0.5, 3.0, 9.0)) * chance.random()}
+            values = {
+                "way": chance.choice(("refuse", "hang")),
+                "seconds": chance.choice((0.5, 3.0, 9.0)) * chance.random(),
+            }
         case "cut_off":
             values = {
                 "slot": slot, "way": chance.choice(("refuse", "hang")),
@@ -185,5 +191,5 @@ def _fault(plan: Plan, chance: Random, at: float) -> Step:
         case "lose_hints":
             values = {"lost": chance.choice((0.5, 1.0)), "seconds": chance.uniform(0.5, 8.0)}
         case _:
-            values = {"slot": slot, "by_ms": chance.choice((-5_000, -300, 300, 5_000))}
+            values = {"slot": slot, "by_ms": chance.choice((-3_600_000, -5_000, -300, 300, 5_000, 3_600_000))}
     return Step(at, what, values)

@@ -81,7 +81,9 @@ class _Place(Place):
 class Process:
     """One Huoji process."""
 
-    def __init__(self, host: Host, number: int, around: Surroundings, chance: Random, *, identity: str) -> None:
+    def __init__(
+        self, host: Host, number: int, around: Surroundings, chance: Random, *, identity: str
+    ) -> None:
         """``identity``: what others on the same machine see of it; empty when there are none."""
         self.host = host
         self.identity = identity

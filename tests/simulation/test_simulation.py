@@ -33,6 +33,8 @@ ROUGH_SEEDS = range(3, 400, 4)
 FORMER_FINDINGS = {
     71: "a reply stored by a process whose clock was ahead waited an hour at the next owner of its partition",
     111: "the same, with an agent's message",
+    3: "a message that may be part of a burst waited an hour when the clock was set back by one",
+    1210: "a reply whose commit nobody heard of was overtaken by the conversation's next reply",
 }
 
 

@@ -140,7 +140,9 @@ class _World:
         began = self._loop.time()
         for step in steps:
             self._loop.world.after(began + step.at - self._loop.time(), self._do, step)
-        await self._sleep(max((step.at + step.values.get("seconds", 0.0) for step in steps), default=0.0) + 0.1)
+        await self._sleep(
+            max((step.at + step.values.get("seconds", 0.0) for step in steps), default=0.0) + 0.1
+        )
         self._mend()
         until = self._loop.time() + REST_SECONDS
         while self._pending or self._marketplace.on_the_way or not self.oracle.is_at_rest():
@@ -279,7 +281,9 @@ class _World:
 
     # --- buyers and agents ---
 
-    async def _call(self, process: Process, action: Callable[[], Coroutine[Any, Any, Any]], seconds: float) -> Any:
+    async def _call(
+        self, process: Process, action: Callable[[], Coroutine[Any, Any, Any]], seconds: float
+    ) -> Any:
         """Have a process do something, as a request over the network; ConnectionError when it dies meanwhile."""
         future: asyncio.Future[Any] = self._loop.create_future()
         calls = self._calls.get(process)
@@ -301,9 +305,7 @@ class _World:
         def begin() -> None:
             task = self._loop.create_task(action())
             # The answer leaves the process right away; it is read here a moment later.
-            task.add_done_callback(
-                lambda done: self._loop.world.after(0.001, answer, done)
-            )
+            task.add_done_callback(lambda done: self._loop.world.after(0.001, answer, done))
 
         process.host.after(0.001, begin)
         try:
@@ -330,7 +332,9 @@ class _World:
         chance = self._chance(f"message {posted.name}")
         posted.posted_at = self._loop.time()
         for _ in range(copies):
-            task = self._loop.world.spawn(self._copy(posted, chance.choice((0.0, 0.01, 1.0, 10.0)) * chance.random(), chance))
+            task = self._loop.world.spawn(
+                self._copy(posted, chance.choice((0.0, 0.01, 1.0, 10.0)) * chance.random(), chance)
+            )
             self._pending.add(task)
             task.add_done_callback(self._pending.discard)
         pause = 0.1
