@@ -84,6 +84,7 @@ chaos: ## kill, cut and flood the program
 .PHONY: chaos-long
 chaos-long: ## the same, with the rounds that take minutes
 	HUOJI_CHAOS_LONG=1 $(PYTEST) tests/chaos -p no:playwright --timeout 3600 $(ARGS)
+	$(BIN)/python -m tests.simulation --seeds 10000
 
 .PHONY: check-image
 check-image: ## run each step of the Dockerfile and its program in a clean folder (minutes)

@@ -230,7 +230,7 @@ class Application:
             clock=clock,
             metrics=self.metrics,
             on_fenced=leases.fenced,
-            is_shared=lambda: leases.is_shared,
+            is_shared=self._may_find_more,
             before_turn=lambda record: self.feed.look({record.partition}),
         )
         outcomes = DeliveryOutcomes(

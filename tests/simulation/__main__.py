@@ -1,3 +1,4 @@
+# ruff: noqa: T201 - it is a command
 """``python -m tests.simulation``: run seeds, or look at one."""
 
 from __future__ import annotations
@@ -71,6 +72,6 @@ def _run_many(chosen: argparse.Namespace) -> int:
 if __name__ == "__main__":
     if os.environ.get("PYTHONHASHSEED") != "0":
         # The order of a set of texts is chance as well, and must be the seed's.
-        os.execve(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]],  # noqa: S606
+        os.execve(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]],
                   {**os.environ, "PYTHONHASHSEED": "0"})  # fmt: skip
     sys.exit(main())

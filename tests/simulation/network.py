@@ -134,7 +134,7 @@ class Client:
         self._host = host
         self._marketplace = marketplace
 
-    async def send(self, request: WireRequest, *, timeout: float) -> WireResponse:  # noqa: ASYNC109 - as the real one
+    async def send(self, request: WireRequest, *, timeout: float) -> WireResponse:
         """Send a request to the marketplace."""
         return await self._marketplace.send(self._host, request, timeout)
 

@@ -48,7 +48,7 @@ class Plan:
 
 def make_plan(seed: int) -> Plan:
     """Draw a plan."""
-    chance = Random(f"plan {seed}")  # noqa: S311 - a simulation
+    chance = Random(f"plan {seed}")
     if seed % 4 == 3:
         return _rough_plan(chance)
     processes = chance.choice((1, 2, 2, 3, 3))

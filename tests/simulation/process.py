@@ -119,7 +119,7 @@ class Process:
         )  # fmt: skip
         self.lanes = Lanes(
             worker=self.turns, clock=clock, metrics=metrics, on_fenced=leases.fenced,
-            is_shared=lambda: leases.is_shared, before_turn=lambda record: self.feed.look({record.partition}),
+            is_shared=self._may_find_more, before_turn=lambda record: self.feed.look({record.partition}),
         )  # fmt: skip
         outcomes = _Outcomes(
             desk=self.desk, lanes=self.lanes, policy_of=directory.shop, on_events=_nothing,

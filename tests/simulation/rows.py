@@ -108,25 +108,25 @@ sqlite3.register_converter("IDS", json.loads)
 
 _TRIGGERS = (
     # Where a row has a number from PostgreSQL.
-    "CREATE TRIGGER number_inbox AFTER INSERT ON inbox BEGIN"
-    " UPDATE inbox SET seq = next_number('inbox') WHERE id = NEW.id; END",
-    "CREATE TRIGGER number_outbox AFTER INSERT ON outbox BEGIN"
-    " UPDATE outbox SET seq = next_number('outbox') WHERE id = NEW.id; END",
+    ("CREATE TRIGGER number_inbox AFTER INSERT ON inbox BEGIN"
+    " UPDATE inbox SET seq = next_number('inbox') WHERE id = NEW.id; END"),
+    ("CREATE TRIGGER number_outbox AFTER INSERT ON outbox BEGIN"
+    " UPDATE outbox SET seq = next_number('outbox') WHERE id = NEW.id; END"),
     # What the oracle wants to know of every transaction.
-    "CREATE TRIGGER tell_owner AFTER UPDATE OF state ON conversations WHEN OLD.state IS NOT NEW.state BEGIN"
-    " SELECT tell('state', NEW.id, NEW.state, OLD.state); END",
-    "CREATE TRIGGER tell_change AFTER UPDATE ON conversations BEGIN"
-    " SELECT tell('conversation', NEW.id, NEW.version, OLD.version); END",
-    "CREATE TRIGGER tell_inbox AFTER UPDATE OF state ON inbox WHEN OLD.state IS NOT NEW.state BEGIN"
-    " SELECT tell('inbox', NEW.id, NEW.state, NEW.partition); END",
-    "CREATE TRIGGER tell_stored AFTER INSERT ON inbox WHEN NEW.state = 'open' BEGIN"
-    " SELECT tell('stored', NEW.id, NEW.dedupe_key, NEW.partition); END",
-    "CREATE TRIGGER tell_outbox AFTER UPDATE OF state ON outbox WHEN OLD.state IS NOT NEW.state BEGIN"
-    " SELECT tell('outbox', NEW.id, NEW.state, NEW.partition); END",
-    "CREATE TRIGGER tell_reply AFTER INSERT ON outbox BEGIN"
-    " SELECT tell('reply', NEW.id, NEW.author, NEW.conversation_id); END",
-    "CREATE TRIGGER tell_lease AFTER UPDATE ON partition_leases BEGIN"
-    " SELECT tell('lease', NEW.partition, NEW.owner, NEW.epoch); END",
+    ("CREATE TRIGGER tell_owner AFTER UPDATE OF state ON conversations WHEN OLD.state IS NOT NEW.state BEGIN"
+    " SELECT tell('state', NEW.id, NEW.state, OLD.state); END"),
+    ("CREATE TRIGGER tell_change AFTER UPDATE ON conversations BEGIN"
+    " SELECT tell('conversation', NEW.id, NEW.version, OLD.version); END"),
+    ("CREATE TRIGGER tell_inbox AFTER UPDATE OF state ON inbox WHEN OLD.state IS NOT NEW.state BEGIN"
+    " SELECT tell('inbox', NEW.id, NEW.state, NEW.partition); END"),
+    ("CREATE TRIGGER tell_stored AFTER INSERT ON inbox WHEN NEW.state = 'open' BEGIN"
+    " SELECT tell('stored', NEW.id, NEW.dedupe_key, NEW.partition); END"),
+    ("CREATE TRIGGER tell_outbox AFTER UPDATE OF state ON outbox WHEN OLD.state IS NOT NEW.state BEGIN"
+    " SELECT tell('outbox', NEW.id, NEW.state, NEW.partition); END"),
+    ("CREATE TRIGGER tell_reply AFTER INSERT ON outbox BEGIN"
+    " SELECT tell('reply', NEW.id, NEW.author, NEW.conversation_id); END"),
+    ("CREATE TRIGGER tell_lease AFTER UPDATE ON partition_leases BEGIN"
+    " SELECT tell('lease', NEW.partition, NEW.owner, NEW.epoch); END"),
 )  # fmt: skip
 
 
@@ -155,13 +155,13 @@ class Rows:
             },
         )
         self.connection: Connection = self._engine.connect()
-        self.raw: sqlite3.Connection = self.connection.connection.dbapi_connection  # pyright: ignore
+        self.raw: sqlite3.Connection = self.connection.connection.dbapi_connection  # pyright: ignore[reportAssignmentType, reportAttributeAccessIssue]
         # Past SQLAlchemy, which makes much of such a short statement.
         event.listen(self._engine, "begin", lambda _connection: self.raw.execute("BEGIN"))
         plain = create_engine("sqlite://", poolclass=StaticPool)
         metadata.create_all(plain)
         with plain.connect() as connection:
-            made: sqlite3.Connection = connection.connection.dbapi_connection  # pyright: ignore
+            made: sqlite3.Connection = connection.connection.dbapi_connection  # pyright: ignore[reportAssignmentType, reportAttributeAccessIssue]
             for trigger in _TRIGGERS:
                 made.execute(trigger)
             made.execute("CREATE INDEX ix_inbox_lane ON inbox (account_id, lane_key) WHERE state = 'open'")
@@ -184,7 +184,7 @@ class Rows:
         """Be as after the first migration."""
         self.functions.tell = lambda *what: None
         for name in self._emptied:
-            self.raw.execute(f"DELETE FROM {name}")  # noqa: S608 - our own tables
+            self.raw.execute(f"DELETE FROM {name}")
         self.raw.execute("UPDATE partition_leases SET epoch = 0, owner = ''")
 
     def all(self, query: str, *values: object) -> list[tuple[Any, ...]]:

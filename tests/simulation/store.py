@@ -64,7 +64,7 @@ class Request:
     numbered: int = field(default=0)
 
 
-class _Collision(Exception):
+class _CollisionError(Exception):
     sqlstate = "40001"
 
 
@@ -154,7 +154,7 @@ class Store:
             self._run(request)
         elif (fate := fate - weather.unheard) < weather.collides and request.kind == "write":
             self._trouble(request, "collides")
-            self._fail(request, DBAPIError("collision", None, _Collision()))
+            self._fail(request, DBAPIError("collision", None, _CollisionError()))
         elif (fate := fate - weather.collides) < weather.late and request.kind == "write":
             self._begin_late(request)
         else:

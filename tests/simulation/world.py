@@ -48,7 +48,7 @@ class Run:
 def run_plan(seed: int, plan: Plan, rows: Rows, metrics: Metrics, *, without: Collection[int] = ()) -> Run:
     """Run a plan, leaving out some of its steps."""
     rows.clear()
-    loop = VirtualLoop(Random(f"steps {seed}"))  # noqa: S311 - a simulation
+    loop = VirtualLoop(Random(f"steps {seed}"))
     world = _World(seed, plan, rows, metrics, loop)
     try:
         asyncio.events._set_running_loop(None)
@@ -92,7 +92,7 @@ class _World:
         self._pending: set[asyncio.Task[Any]] = set()
 
     def _chance(self, what: str) -> Random:
-        return Random(f"{what} {self._seed}")  # noqa: S311 - a simulation
+        return Random(f"{what} {self._seed}")
 
     def _note(self, *what: object) -> None:
         self.trace.append((self._loop.time(), what))
