@@ -123,7 +123,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self.call_soon(callback, *args, context=context)
 
     def _owner(self, handle: asyncio.Handle) -> Host:
-        return handle._context.get(_HOST) or self.world  # pyright: ignore[reportAttributeAccessIssue]
+        return handle._context.get(_HOST) or self.world
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """A cancelled timer is passed over when its time comes."""
@@ -144,9 +144,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         # A few at once: a process isn't taken from its processor after every step.
         for _ in range(min(len(host.ready), 1 + int(self._chance.random() * 8))):
             handle = host.ready.popleft()
-            if not handle._cancelled:  # pyright: ignore[reportAttributeAccessIssue]
+            if not handle._cancelled:
                 self._steps += 1
-                handle._run()  # pyright: ignore[reportAttributeAccessIssue]
+                handle._run()
             if host.is_stopped or host.is_dead or not host.ready:
                 break
         if self._steps > MOST_STEPS:
@@ -185,7 +185,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             for host in self.hosts:
                 for _ in range(len(host.ready)):
                     handle = host.ready.popleft()
-                    if not handle._cancelled:  # pyright: ignore[reportAttributeAccessIssue]
-                        handle._run()  # pyright: ignore[reportAttributeAccessIssue]
+                    if not handle._cancelled:
+                        handle._run()
         finally:
             asyncio.events._set_running_loop(None)

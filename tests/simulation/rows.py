@@ -155,13 +155,13 @@ class Rows:
             },
         )
         self.connection: Connection = self._engine.connect()
-        self.raw: sqlite3.Connection = self.connection.connection.dbapi_connection  # pyright: ignore[reportAssignmentType, reportAttributeAccessIssue]
+        self.raw: sqlite3.Connection = self.connection.connection.dbapi_connection  # pyright: ignore[reportAttributeAccessIssue]
         # Past SQLAlchemy, which makes much of such a short statement.
         event.listen(self._engine, "begin", lambda _connection: self.raw.execute("BEGIN"))
         plain = create_engine("sqlite://", poolclass=StaticPool)
         metadata.create_all(plain)
         with plain.connect() as connection:
-            made: sqlite3.Connection = connection.connection.dbapi_connection  # pyright: ignore[reportAssignmentType, reportAttributeAccessIssue]
+            made: sqlite3.Connection = connection.connection.dbapi_connection  # pyright: ignore[reportAssignmentType]
             for trigger in _TRIGGERS:
                 made.execute(trigger)
             made.execute("CREATE INDEX ix_inbox_lane ON inbox (account_id, lane_key) WHERE state = 'open'")
@@ -200,11 +200,11 @@ class Rows:
     def translated(self) -> Iterator[None]:
         """Keep the program's prepared statements apart from those of a real PostgreSQL in the same process."""
         statements = [one for one in gc.get_objects() if isinstance(one, (HotInsert, HotUpdate))]
-        kept = [one._prepared for one in statements]  # pyright: ignore[reportPrivateUsage]
+        kept = [one._prepared for one in statements]
         for one in statements:
-            one._prepared = {}  # pyright: ignore[reportPrivateUsage]
+            one._prepared = {}
         try:
             yield
         finally:
             for one, prepared in zip(statements, kept, strict=True):
-                one._prepared = prepared  # pyright: ignore[reportPrivateUsage]
+                one._prepared = prepared

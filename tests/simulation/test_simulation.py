@@ -24,7 +24,7 @@ from tests.simulation.network import Client
 from tests.simulation.process import Process
 from tests.simulation.running import Simulator, report, simulator
 
-SEEDS = 120
+SEEDS = 100
 """`make chaos-long` runs ten thousand, by the command."""
 BATCH = 20
 ROUGH_SEEDS = range(3, 400, 4)
@@ -86,8 +86,8 @@ def test_a_failing_plan_is_made_smaller_and_tells_how_to_replay_it(
 
 # --- faults put into the program, each of which must be found ---
 
-_row = inbox._row  # pyright: ignore[reportPrivateUsage]
-_objection = commit._objection  # pyright: ignore[reportPrivateUsage]
+_row = inbox._row
+_objection = commit._objection
 
 
 def _row_that_is_never_a_duplicate(item: Any) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _without_epochs(patch: pytest.MonkeyPatch) -> None:
 
 
 def _without_epochs_of_marks(patch: pytest.MonkeyPatch) -> None:
-    write = marks.MarkDeliveries._write  # pyright: ignore[reportPrivateUsage]
+    write = marks.MarkDeliveries._write
 
     def apply(self: Any, connection: Any, items: Any) -> list[None]:
         write(self, connection, items)
