@@ -81,7 +81,11 @@ class FakeClock:
                 return
 
     async def run_until(
-        self, check: Callable[[], object | Awaitable[object]], *, step: float = 1.0, what: str = "the condition"
+        self,
+        check: Callable[[], object | Awaitable[object]],
+        *,
+        step: float = 1.0,
+        what: str = "the condition",
     ) -> None:
         """Move on by `step` seconds again and again until `check` gives something true.
 

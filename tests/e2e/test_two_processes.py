@@ -58,7 +58,11 @@ class Agent:
         self._sent += 1
         frame_id = str(self._sent)
         await self.connection.send(json.dumps({"id": frame_id, "type": kind, "data": data}))
-        return await eventually(lambda: self.answers.pop(frame_id, None), what=f"the answer to {kind}")
+        found_at_last = await eventually(
+            lambda: self.answers.pop(frame_id, None), what=f"the answer to {kind}"
+        )
+        assert found_at_last is not None
+        return found_at_last
 
     async def ok(self, kind: str, **data: Any) -> dict[str, Any]:
         """Send a frame that must succeed; return the answer's data."""
@@ -76,7 +80,9 @@ class Agent:
                     return data
             return None
 
-        return await eventually(found, what=f"{kind} with {expected}")
+        found_at_last = await eventually(found, what=f"{kind} with {expected}")
+        assert found_at_last is not None
+        return found_at_last
 
     async def closed(self) -> int | None:
         """Wait until the server has closed; return the code."""
