@@ -137,6 +137,8 @@ class Application:
             metrics=self.metrics,
             bus=self.bus,
             place=place,
+            # Who looks every 15 s by itself would be asleep when the others begin to store.
+            on_shared=self._look_around,
         )
 
     def _may_find_more(self) -> bool:

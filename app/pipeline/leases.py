@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any, Protocol
 
 import structlog
@@ -176,8 +176,13 @@ class SharedLeases:
         metrics: Metrics,
         bus: Bus,
         place: Place,
+        on_shared: Callable[[], None] = lambda: None,
     ) -> None:
-        """``clock`` must be the machine's own, since leases run by the database's time."""
+        """``clock`` must be the machine's own, since leases run by the database's time.
+
+        ``on_shared`` is called when the first other process is seen: from now on others may store what is this one's.
+        """
+        self._on_shared = on_shared
         self._line = line
         self._clock = clock
         self._ids = ids
@@ -316,7 +321,9 @@ class SharedLeases:
         self._knows = max((row.joined for row in processes), default=self._joined)
         if any(row.id != process_id for row in processes):
             # Before the renewal that tells them so: whoever reads that this process knows of it may rely on it.
-            self.is_shared = True
+            was_shared, self.is_shared = self.is_shared, True
+            if not was_shared:
+                self._on_shared()
         began = self._clock.monotonic()
         knows = self._knows
         if not await self._line.run(

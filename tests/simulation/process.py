@@ -97,6 +97,7 @@ class Process:
         leases = self.leases = SharedLeases(
             line=cast("LeaseLine", StoreLine(around.store, host)), clock=clock, ids=ids, metrics=metrics, bus=bus,
             place=_Place(host=host.name, pid=number, identity=identity, gone=around.gone),
+            on_shared=self._look_around,
         )  # fmt: skip
         self.desk = Desk(
             database, clock=clock, ids=ids, on_conversation_changed=self._conversation_changed,
