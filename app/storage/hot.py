@@ -53,16 +53,17 @@ class _HotWrite:
 
     def __init__(self, types: Mapping[str, TypeEngine[Any]]) -> None:
         self._types = types
-        self._prepared: dict[str, _Prepared] = {}
+        self._prepared: dict[tuple[str, str], _Prepared] = {}
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> int:
         """Execute the statement for every row; return how many rows it changed."""
-        dialect = connection.dialect.name
-        prepared = self._prepared.get(dialect)
+        dialect = connection.dialect
+        written = (dialect.name, dialect.paramstyle)
+        prepared = self._prepared.get(written)
         if prepared is None:
-            prepared = self._prepared[dialect] = self._prepare(connection)
+            prepared = self._prepared[written] = self._prepare(connection)
         text, values = prepared
-        if dialect == "sqlite":
+        if dialect.name == "sqlite":
             try:
                 return driver_connection(connection).executemany(text, map(values, rows)).rowcount
             except sqlite3.Error as error:
