@@ -27,8 +27,9 @@ from tests.simulation.running import Simulator, report, simulator
 SEEDS = 40
 """`make chaos-long` runs ten thousand, by the command."""
 BATCH = 20
-ROUGH_SEEDS = range(3, 400, 4)
-"""Every fourth seed has a rough plan; within these each of the faults put into the program below must be found."""
+ROUGH_SEEDS = (523, *range(3, 400, 4))
+"""Every fourth seed has a rough plan; within these each of the faults put into the program below must be found. The first
+is the lowest in which a process stalls just long enough for the rarest of them."""
 
 FORMER_FINDINGS = {
     71: "a reply stored by a process whose clock was ahead waited an hour at the next owner of its partition",
