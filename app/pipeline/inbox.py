@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
-from sqlalchemy import Connection, bindparam, select, tuple_, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from app.channels.base import Ack, ChannelAdapter
 from app.core.clock import Clock
@@ -27,7 +27,7 @@ from app.domain.messages import EventKind, InboundEvent
 from app.pipeline.partitions import partition_of
 from app.pipeline.records import ConversationRecord, record_from_row
 from app.storage.database import Database, upsert
-from app.storage.hot import HotInsert, HotQuery
+from app.storage.hot import HotInsert, HotLookup, HotQuery
 from app.storage.tables import conversations, inbox
 
 __all__ = ["Inbox", "InboxItem", "InboxResult", "StoreInbox", "buyer_lane_key"]
@@ -104,9 +104,7 @@ _INSERT_INBOX = HotInsert(
 )  # fmt: skip
 
 _STORED = HotQuery(select(inbox.c.id).where(inbox.c.id.in_(bindparam("ids", expanding=True))), "ids")
-_CONVERSATIONS = select(conversations).where(
-    tuple_(conversations.c.account_id, conversations.c.external_id).in_(bindparam("keys", expanding=True))
-)
+_CONVERSATIONS = HotLookup(conversations, ("account_id", "external_id"))
 
 
 class StoreInbox:
@@ -165,7 +163,9 @@ def _load_conversations(
     if not items:
         return {}
     keys = sorted({(item.account_id, item.lane_key) for item in items})
-    rows = connection.execute(_CONVERSATIONS, {"keys": keys}).mappings()
+    rows = _CONVERSATIONS.find(
+        connection, [{"account_id": account_id, "external_id": lane} for account_id, lane in keys]
+    )
     return {(row["account_id"], row["external_id"]): record_from_row(row) for row in rows}
 
 

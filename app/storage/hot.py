@@ -18,6 +18,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    CursorResult,
     Table,
     Update,
     bindparam,
@@ -27,10 +28,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.sql.expression import UpdateBase
 from sqlalchemy.types import TypeEngine
 
-__all__ = ["HotInsert", "HotQuery", "HotUpdate", "driver_connection", "driver_error"]
+__all__ = ["HotInsert", "HotLookup", "HotQuery", "HotUpdate", "driver_connection", "driver_error"]
 
 Row = Mapping[str, Any]
 _Prepared = tuple[str, Callable[[Row], tuple[Any, ...]]]
@@ -48,48 +48,59 @@ def driver_error(connection: Connection, error: sqlite3.Error, statement: str) -
     )
 
 
-class _HotWrite:
-    """A statement that writes many rows. Every row must have every bound name."""
+class _HotStatement:
+    """A statement over many rows. Every row must have every bound name."""
 
-    def __init__(self, types: Mapping[str, TypeEngine[Any]]) -> None:
+    def __init__(
+        self,
+        types: Mapping[str, TypeEngine[Any]],
+        one: Callable[[Mapping[str, ColumnElement[Any]]], Any],
+        many: Callable[[Any], Any],
+    ) -> None:
+        """``one`` builds it for a row's parameters, ``many`` for a table of all rows; both have the names of ``types``."""
         self._types = types
+        self._one = one
+        self._many = many
         self._prepared: dict[tuple[str, str], _Prepared] = {}
 
-    def run(self, connection: Connection, rows: Sequence[Row]) -> int:
-        """Execute the statement for every row; return how many rows it changed."""
+    def prepared(self, connection: Connection) -> _Prepared:
+        """Return the text for this database, and what takes a row's parameters out of it in their order."""
         dialect = connection.dialect
         written = (dialect.name, dialect.paramstyle)
-        prepared = self._prepared.get(written)
-        if prepared is None:
-            prepared = self._prepared[written] = self._prepare(connection)
-        text, values = prepared
-        if dialect.name == "sqlite":
-            try:
-                return driver_connection(connection).executemany(text, map(values, rows)).rowcount
-            except sqlite3.Error as error:
-                raise driver_error(connection, error, text) from error
-        columns = tuple(map(list, zip(*map(values, rows), strict=True)))
-        return connection.exec_driver_sql(text, columns).rowcount
+        known = self._prepared.get(written)
+        if known is None:
+            known = self._prepared[written] = self._prepare(connection)
+        return known
+
+    def at_once(self, connection: Connection, rows: Sequence[Row]) -> CursorResult[Any]:
+        """Execute it for all rows together (PostgreSQL)."""
+        text, values = self.prepared(connection)
+        return connection.exec_driver_sql(text, tuple(map(list, zip(*map(values, rows), strict=True))))
 
     def _prepare(self, connection: Connection) -> _Prepared:
         if connection.dialect.name == "sqlite":
-            statement = self._row_by_row({name: bindparam(name) for name in self._types})
+            statement = self._one({name: bindparam(name) for name in self._types})
         else:
             arrays = [bindparam(name, type_=ARRAY(kind)) for name, kind in self._types.items()]
             names = [column(name, kind) for name, kind in self._types.items()]
-            rows = func.unnest(*arrays).table_valued(*names, name="given").render_derived()
-            statement = self._all_at_once(rows)
+            statement = self._many(func.unnest(*arrays).table_valued(*names, name="given").render_derived())
         compiled = statement.compile(dialect=connection.dialect)
         bound: Sequence[str] = compiled.positiontup or ()
         if any(constant is not None for constant in compiled.params.values()):
             raise ValueError("a hot statement's constants belong into its text, as literal_column")
         return compiled.string, itemgetter(*bound)
 
-    def _row_by_row(self, given: Mapping[str, ColumnElement[Any]]) -> UpdateBase:
-        raise NotImplementedError
 
-    def _all_at_once(self, rows: Any) -> UpdateBase:
-        raise NotImplementedError
+class _HotWrite(_HotStatement):
+    def run(self, connection: Connection, rows: Sequence[Row]) -> int:
+        """Execute the statement for every row; return how many rows it changed."""
+        if connection.dialect.name != "sqlite":
+            return self.at_once(connection, rows).rowcount
+        text, values = self.prepared(connection)
+        try:
+            return driver_connection(connection).executemany(text, map(values, rows)).rowcount
+        except sqlite3.Error as error:
+            raise driver_error(connection, error, text) from error
 
 
 class HotInsert(_HotWrite):
@@ -102,16 +113,13 @@ class HotInsert(_HotWrite):
 
         With ``DO UPDATE`` no two rows of one batch may have the same key: PostgreSQL refuses that.
         """
-        self._table = table
-        self._on_conflict = on_conflict
-        super().__init__({name: table.c[name].type for name in columns})
-
-    def _row_by_row(self, given: Mapping[str, ColumnElement[Any]]) -> UpdateBase:
-        return self._on_conflict(sqlite.insert(self._table).values(given))
-
-    def _all_at_once(self, rows: Any) -> UpdateBase:
-        return self._on_conflict(
-            postgresql.insert(self._table).from_select(list(self._types), select(*rows.columns))
+        types = {name: table.c[name].type for name in columns}
+        super().__init__(
+            types,
+            lambda given: on_conflict(sqlite.insert(table).values(given)),
+            lambda rows: on_conflict(
+                postgresql.insert(table).from_select(list(types), select(*rows.columns))
+            ),
         )
 
 
@@ -122,32 +130,55 @@ class HotUpdate(_HotWrite):
         self, bound: Mapping[str, Column[Any]], build: Callable[[Mapping[str, ColumnElement[Any]]], Update]
     ) -> None:
         """``bound``: the names that rows have, each with a column of its type; ``build`` puts them into the UPDATE."""
-        self._build = build
-        super().__init__({name: one.type for name, one in bound.items()})
+        super().__init__(
+            {name: one.type for name, one in bound.items()},
+            build,
+            lambda rows: build({name: rows.columns[name] for name in bound}),
+        )
 
-    def _row_by_row(self, given: Mapping[str, ColumnElement[Any]]) -> UpdateBase:
-        return self._build(given)
 
-    def _all_at_once(self, rows: Any) -> UpdateBase:
-        return self._build({name: rows.columns[name] for name in self._types})
+class HotLookup(_HotStatement):
+    """A SELECT of whole rows of a table, each by the values of some columns."""
+
+    def __init__(self, table: Table, columns: Sequence[str]) -> None:
+        """``columns``: at least two, which together are unique in the table."""
+        self._names = table.columns.keys()
+
+        def build(given: Mapping[str, Any]) -> Any:
+            return select(table).where(*(table.c[name] == given[name] for name in columns))
+
+        super().__init__(
+            {name: table.c[name].type for name in columns}, build, lambda rows: build(rows.columns)
+        )
+
+    def find(self, connection: Connection, keys: Sequence[Row]) -> Sequence[Row]:
+        """Return the rows that are there, for any of the keys."""
+        if connection.dialect.name != "sqlite":
+            return self.at_once(connection, keys).mappings().all()
+        text, values = self.prepared(connection)
+        run = driver_connection(connection).execute
+        try:
+            found = [row for key in keys for row in run(text, values(key))]
+        except sqlite3.Error as error:
+            raise driver_error(connection, error, text) from error
+        return [dict(zip(self._names, row, strict=True)) for row in found]
 
 
 class HotQuery:
     """A SELECT of the rows whose key is in a list."""
 
-    def __init__(self, statement: Any, key: str, **by_dialect: Any) -> None:
-        """Take a statement whose only parameter is an expanding one named ``key``; ``by_dialect`` as above."""
+    def __init__(self, statement: Any, key: str, *, postgresql: Any = None) -> None:
+        """Take a statement whose only parameter is an expanding one named ``key``; and PostgreSQL's, if it differs."""
         self._statement = statement
         self._key = key
-        self._by_dialect = by_dialect
+        self._postgresql = statement if postgresql is None else postgresql
         self._texts: dict[int, str] = {}
 
     def rows(self, connection: Connection, keys: Collection[int | str]) -> Sequence[Any]:
         """Return the rows, as tuples; ``keys`` are not empty."""
         values = list(keys)
         if connection.dialect.name != "sqlite":
-            statement = self._by_dialect.get(connection.dialect.name, self._statement)
-            return connection.execute(statement, {self._key: values}).all()
+            return connection.execute(self._postgresql, {self._key: values}).all()
         text = self._texts.get(len(values))
         if text is None:
             compiled = self._statement.params({self._key: values}).compile(
