@@ -154,7 +154,7 @@ class HotLookup(_HotStatement):
     def find(self, connection: Connection, keys: Sequence[Row]) -> Sequence[Row]:
         """Return the rows that are there, for any of the keys."""
         if connection.dialect.name != "sqlite":
-            return self.at_once(connection, keys).mappings().all()
+            return [dict(row) for row in self.at_once(connection, keys).mappings()]
         text, values = self.prepared(connection)
         run = driver_connection(connection).execute
         try:
