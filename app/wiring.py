@@ -235,7 +235,7 @@ class Application:
             is_shared=self._may_find_more,
             before_turn=lambda record: self.feed.look({record.partition}),
         )
-        outcomes = DeliveryOutcomes(
+        outcomes = self.outcomes = DeliveryOutcomes(
             desk=self.desk,
             lanes=self.lanes,
             policy_of=self.directory.shop,
@@ -448,14 +448,18 @@ class Application:
         self.bus.publish(QUEUE)
 
     def _conversation_changed(self, conversation_id: int) -> None:
-        self.lanes.forget(conversation_id)
+        self._forget(conversation_id)
         self.bus.publish(CONVERSATIONS, str(conversation_id))
 
     def _conversations_changed_elsewhere(self, payload: str) -> None:
         # Only to spare a turn that would be decided twice: a commit is refused when the conversation has changed. So
         # "any of them", after a loss of hints, needs nothing.
         for word in payload.split(",") if payload else ():
-            self.lanes.forget(int(word))
+            self._forget(int(word))
+
+    def _forget(self, conversation_id: int) -> None:
+        self.lanes.forget(conversation_id)
+        self.outcomes.conversation_changed(conversation_id)
 
     async def replayed(self, outbox_id: int) -> None:
         """Take up a dead letter that was just put back on its way."""

@@ -57,6 +57,8 @@ class DeliveryOutcomes:
         self._on_events = on_events
         self._is_shared = is_shared
         self._look = SupersededLook(desk.database)
+        self._changed: dict[int, bool] = {}
+        """The conversations that are being asked about: whether they changed meanwhile."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def is_superseded(self, item: OutboxItem) -> bool:
@@ -68,7 +70,21 @@ class DeliveryOutcomes:
         is_at_hand = record is not None and not self._is_shared()
         if is_at_hand and item.attempts == 0 and age_ms < FRESH_MS:
             return False
-        return await self._look.is_superseded(item.id)
+        conversation_id = item.conversation_id
+        try:
+            while True:
+                self._changed[conversation_id] = False
+                if await self._look.is_superseded(item.id):
+                    return True
+                if self._changed.get(conversation_id) is False:
+                    return False
+        finally:
+            self._changed.pop(conversation_id, None)
+
+    def conversation_changed(self, conversation_id: int) -> None:
+        """Hear that a conversation was changed by the desk: what is just being read of it is out of date."""
+        if conversation_id in self._changed:
+            self._changed[conversation_id] = True
 
     def delivery_event(
         self, item: OutboxItem, status: str, error: str | None, now_ms: int

@@ -6,6 +6,7 @@ PostgreSQL: asyncpg, time limits on statements, locks and idle transactions.
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event
@@ -19,6 +20,8 @@ __all__ = ["BUSY_TIMEOUT_MS", "make_async_engine", "make_sync_writer_engine"]
 BUSY_TIMEOUT_MS = 5_000
 """How long a connection waits for another process's write (a backup, a CLI command) before it gives up."""
 
+_WAL_TRIES = 10
+
 _POSTGRES_SETTINGS = {
     "statement_timeout": "15000",
     "lock_timeout": "5000",
@@ -29,13 +32,27 @@ _POSTGRES_SETTINGS = {
 
 def _set_pragmas(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    _use_wal(cursor)
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     cursor.execute("PRAGMA cache_size=-1024")
     cursor.execute("PRAGMA journal_size_limit=67108864")
     cursor.close()
+
+
+def _use_wal(cursor: Any) -> None:
+    for _ in range(_WAL_TRIES - 1):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+        # SQLite doesn't wait for another that is just making a fresh file a WAL file, but it does for the write lock.
+        cursor.execute("BEGIN IMMEDIATE")
+        cursor.execute("ROLLBACK")
+    cursor.execute("PRAGMA journal_mode=WAL")
 
 
 def _prepare_writer(connection: Any, _record: object) -> None:

@@ -122,7 +122,7 @@ class Process:
             worker=self.turns, clock=clock, metrics=metrics, on_fenced=leases.fenced,
             is_shared=self._may_find_more, before_turn=lambda record: self.feed.look({record.partition}),
         )  # fmt: skip
-        outcomes = _Outcomes(
+        outcomes = self.outcomes = _Outcomes(
             desk=self.desk, lanes=self.lanes, policy_of=directory.shop, on_events=_nothing,
             is_shared=lambda: leases.is_shared,
         )  # fmt: skip
@@ -199,12 +199,16 @@ class Process:
             self.feed.committed(commit.outbox)
 
     def _conversation_changed(self, conversation_id: int) -> None:
-        self.lanes.forget(conversation_id)
+        self._forget(conversation_id)
         self.bus.publish(CONVERSATIONS, str(conversation_id))
 
     def _changed_elsewhere(self, payload: str) -> None:
         for word in payload.split(",") if payload else ():
-            self.lanes.forget(int(word))
+            self._forget(int(word))
+
+    def _forget(self, conversation_id: int) -> None:
+        self.lanes.forget(conversation_id)
+        self.outcomes.conversation_changed(conversation_id)
 
 
 def _nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -88,6 +89,33 @@ async def test_a_reply_dropped_for_an_agent_who_gave_back_meanwhile_stays_droppe
     await lite.conversations.release(agent, conversation)
 
     assert await hooks.is_superseded(item)
+
+
+async def test_an_agent_who_takes_and_gives_back_during_the_look_wins(lite: DeskWorld) -> None:
+    hooks, lanes = outcomes_of(lite, is_shared=True)
+    agent = await lite.person("lin")
+    conversation = await lite.conversation()
+    item = await bot_reply(lite, conversation)
+    await at_hand(lite, lanes, conversation)
+    look: Any = hooks._look
+    read, may_tell = look._database.read, asyncio.Event()
+    has_read = asyncio.Event()
+
+    async def read_and_tell_late(function: Any) -> Any:
+        found = await read(function)
+        has_read.set()
+        await may_tell.wait()
+        return found
+
+    look._database = SimpleNamespace(read=read_and_tell_late)
+    asked = asyncio.ensure_future(hooks.is_superseded(item))
+    await has_read.wait()
+    await lite.conversations.claim(agent, conversation)
+    await lite.conversations.release(agent, conversation)
+    hooks.conversation_changed(conversation)
+    may_tell.set()
+
+    assert await asked
 
 
 async def test_alone_a_fresh_reply_needs_no_look_into_the_database(lite: DeskWorld) -> None:
