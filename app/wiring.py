@@ -191,6 +191,7 @@ class Application:
             on_events=self.events_stored,
             on_queue_changed=self._queue_changed,
             now_of=shared_time(clock),
+            require_living=leases.require_living,
         )
         duty = PartitionDuty(leases.epochs)
         alone = ids.token(9)

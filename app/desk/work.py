@@ -52,6 +52,8 @@ class Desk:
         on_events: called after a commit that stored events (``EventHub.notify``).
         on_queue_changed: called after a commit that concerns the queue (``Router.kick``).
         now_of: the time that all processes agree on; the clock's unless given.
+        require_living: called first in each transaction; raises UnavailableError when the others take this process for
+            dead, and keeps them from it until the transaction ends.
     """
 
     def __init__(
@@ -65,10 +67,12 @@ class Desk:
         on_events: Callable[[], None],
         on_queue_changed: Callable[[], None],
         now_of: SharedTime | None = None,
+        require_living: Callable[[Connection], None] = lambda _connection: None,
     ) -> None:
         self.database = database
         self.clock = clock
         self.ids = ids
+        self._require_living = require_living
         self.now_of: SharedTime = now_of or (lambda _connection: clock.now_ms())
         self._on_conversation_changed = on_conversation_changed
         self._on_enqueued = on_enqueued
@@ -80,10 +84,11 @@ class Desk:
 
         Raises:
             HuojiError: as the function raised it; nothing has changed then.
-            UnavailableError: the database didn't take the transaction.
+            UnavailableError: the database didn't take the transaction, or this process is cut off from the others.
         """
 
         def inside(connection: Connection) -> tuple[R, Work]:
+            self._require_living(connection)
             # Made in here: the writer may run a function again when a neighbour spoilt the batch.
             work = Work(connection, now_ms=self.clock.now_ms(), ids=self.ids, now_of=self.now_of)
             result = function(work)

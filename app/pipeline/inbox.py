@@ -17,7 +17,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from app.channels.base import Ack, ChannelAdapter
 from app.core.clock import Clock
-from app.core.errors import NotFoundError, UnavailableError
+from app.core.errors import NotFoundError
 from app.core.ids import Ids
 from app.core.tracing import TRACEPARENT, Trail, trace_id_of
 from app.core.values import value
@@ -28,6 +28,7 @@ from app.pipeline.partitions import partition_of
 from app.pipeline.records import ConversationRecord, record_from_row
 from app.storage.database import Database, upsert
 from app.storage.hot import HotInsert, HotLookup, HotQuery
+from app.storage.leases import cut_off
 from app.storage.tables import conversations, inbox
 
 __all__ = ["Inbox", "InboxItem", "InboxResult", "StoreInbox", "buyer_lane_key"]
@@ -230,7 +231,7 @@ class Inbox:
         What is stored by then is absorbed when it is posted again, and worked off meanwhile.
         """
         if self._is_member is not None and not self._is_member():
-            raise UnavailableError("this process is cut off from the others; try again", retry_after=1)
+            raise cut_off()
 
     def handshake(self, channel: str, account_id: str, delivery: RawDelivery) -> Ack | None:
         """Return the answer by which a marketplace checks this endpoint; None when it never does.

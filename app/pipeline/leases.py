@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Set
 from typing import Any, Protocol
 
 import structlog
+from sqlalchemy import Connection
 
 from app import __version__
 from app.bus.base import LEASES, Bus
@@ -32,7 +33,7 @@ from app.storage.database import Database
 from app.storage.lease_line import LeaseLine
 from app.storage.leases import PARTITIONS, Holding, ProcessRow
 
-__all__ = ["LEASE_SECONDS", "LeaseHolder", "Leases", "SharedLeases", "SoleLeases"]
+__all__ = ["ALONE_SECONDS", "LEASE_SECONDS", "LeaseHolder", "Leases", "SharedLeases", "SoleLeases"]
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +51,9 @@ DRAIN_SECONDS = 3.0
 
 QUICK_SECONDS = 0.5
 """What is finished within this time is handed over at once, without waiting for the rest."""
+
+ALONE_SECONDS = 1.0
+"""How long a process goes on looking for what others write after the last of them has gone."""
 
 KEPT_SECONDS = 10.0
 """How long a partition that took too long is left alone: its conversations shouldn't wait again and again."""
@@ -107,6 +111,14 @@ class Leases(Protocol):
         """Whether webhooks may be acked here: the others know of this process, and it is sure of its lease."""
         ...
 
+    def require_living(self, connection: Connection) -> None:
+        """Make sure, until a transaction ends, that the others don't take this process for dead.
+
+        Raises:
+            UnavailableError: they do.
+        """
+        ...
+
     def holds(self, partition: int) -> bool:
         """Whether this process owns a partition, is sure of it, and isn't about to give it up."""
         ...
@@ -143,6 +155,9 @@ class SoleLeases:
 
     def is_member(self) -> bool:
         return True
+
+    def require_living(self, connection: Connection) -> None:
+        """There are no others."""
 
     def holds(self, partition: int) -> bool:
         return True
@@ -214,6 +229,9 @@ class SharedLeases:
 
     def is_member(self) -> bool:
         return self._is_known and self._clock.monotonic() < self._sure_until
+
+    def require_living(self, connection: Connection) -> None:
+        rows.require_living(connection, self._id)
 
     def holds(self, partition: int) -> bool:
         return (
@@ -391,6 +409,8 @@ class SharedLeases:
     async def _look_once_more(self) -> None:
         """What the others stored last must be at hand before this process stops looking for what others store."""
         assert self._holder is not None
+        # Replies that were stored while there were others are old by then, and looked at before they leave.
+        await self._clock.sleep(ALONE_SECONDS)
         try:
             await self._holder.caught_up()
         except UnavailableError:

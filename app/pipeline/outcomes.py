@@ -23,6 +23,7 @@ from app.domain.messages import Author
 from app.domain.shops import ShopPolicy
 from app.domain.turns import Escalation
 from app.pipeline.lanes import Lanes
+from app.pipeline.leases import ALONE_SECONDS
 from app.pipeline.superseded import SupersededLook
 from app.storage.tables import escalations
 
@@ -31,8 +32,8 @@ __all__ = ["DeliveryOutcomes"]
 log = structlog.get_logger(__name__)
 trail = Trail(__name__)
 
-FRESH_MS = 1_000
-"""A reply this young can't have been dropped and its conversation given back to the bot meanwhile."""
+FRESH_MS = round(ALONE_SECONDS * 1000)
+"""A reply this young was stored when there was nobody else any more who could have dropped it."""
 
 
 class DeliveryOutcomes:

@@ -30,6 +30,7 @@ __all__ = [
     "bury_expired",
     "claim",
     "current_epochs",
+    "cut_off",
     "free_orphans",
     "leave",
     "mark_leaving",
@@ -38,6 +39,7 @@ __all__ = [
     "register",
     "release",
     "renew",
+    "require_living",
     "shares",
     "take_all",
 ]
@@ -182,6 +184,24 @@ def renew(connection: Connection, process_id: str, *, knows: int, lease_ms: int)
     return bool(
         connection.execute(statement, {"id": process_id, "knows": knows, "lease_ms": lease_ms}).rowcount
     )
+
+
+def require_living(connection: Connection, process_id: str | None) -> None:
+    """Make sure that the others don't take this process for dead until the transaction ends.
+
+    Whoever is alone needn't look for what others write, so nothing may be written behind its back.
+
+    Raises:
+        UnavailableError: they do.
+    """
+    statement = text("SELECT 1 FROM processes WHERE id = :id FOR KEY SHARE")
+    if process_id is None or connection.execute(statement, {"id": process_id}).first() is None:
+        raise cut_off()
+
+
+def cut_off() -> UnavailableError:
+    """Return the error for whoever asks a process that the others don't know of."""
+    return UnavailableError("this process is cut off from the others; try again", retry_after=1)
 
 
 def bury_expired(connection: Connection, *, dead: Sequence[str] = ()) -> list[str]:

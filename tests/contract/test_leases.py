@@ -16,9 +16,11 @@ from sqlalchemy import Connection, select, text
 
 from app.bus.local import LocalBus
 from app.cli.checks.owners import check_owners
+from app.core.errors import UnavailableError
 from app.core.ids import SystemIds
 from app.core.metrics import Metrics
 from app.delivery.marks import DeliveryMark, MarkDeliveries
+from app.desk.work import Desk
 from app.pipeline.leases import LEASE_SECONDS, SharedLeases
 from app.pipeline.place import Place
 from app.storage import leases
@@ -28,7 +30,7 @@ from app.storage.leases import PARTITIONS, FencedError
 from app.storage.schema import upgrade
 from app.storage.tables import delivery_attempts
 from app.storage.urls import parse_database_url
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, FakeIds
 from tests.waiting import eventually, wait_until
 
 pytestmark = pytest.mark.timeout(60)
@@ -302,7 +304,7 @@ async def test_the_last_one_left_looks_once_more_before_it_stops_looking(start: 
     await two.leases.stop(1.0)
     assert one.leases.is_shared
     await one.tick()
-    await eventually(lambda: not one.leases.is_shared, what="the last look")
+    await one.clock.run_until(lambda: not one.leases.is_shared, step=0.5)
     assert one.holder.looks == 1
 
 
@@ -337,6 +339,65 @@ async def test_one_that_was_declared_dead_can_claim_nothing(url: str, line: Leas
     assert await line.run(leases.bury_expired) == ["p-1"]
     assert await line.run(lambda c: leases.claim(c, "p-1", limit=64)) == {}
     assert not await line.run(lambda c: leases.renew(c, "p-1", knows=1, lease_ms=4000))
+
+
+async def test_one_that_was_declared_dead_changes_nothing_for_agents(
+    start: Start, url: str, line: LeaseLine
+) -> None:
+    one = await start()
+    two = await start(one)
+    async with opened(url) as database:
+        desk = desk_of(database, one)
+        assert await desk.change(lambda _work: "changed") == "changed"
+        await expire(line, one)
+        await two.tick()
+        with pytest.raises(UnavailableError, match="cut off"):
+            await desk.change(lambda _work: "changed")
+        await one.leases.tick()
+        with pytest.raises(UnavailableError, match="cut off"):
+            await desk.change(lambda _work: "changed")
+        await one.leases.tick()
+        assert await desk.change(lambda _work: "changed") == "changed"
+
+
+async def test_nobody_is_declared_dead_while_it_changes_something_for_an_agent(
+    start: Start, url: str, line: LeaseLine
+) -> None:
+    one = await start()
+    two = await start(one)
+    await expire(line, one)
+    found: list[UnavailableError] = []
+
+    async def bury() -> None:
+        try:
+            await two.tick()
+        except UnavailableError as problem:
+            found.append(problem)
+
+    async with opened(url) as database:
+        engine: Any = database
+        async with engine._engine.connect() as connection:
+            await connection.run_sync(one.leases.require_living)
+            await bury()
+            assert found
+            assert one.leases.process_id in {row.id for row in await line.run(leases.read_processes)}
+            await connection.rollback()
+    await two.tick()
+    assert two.owned == EVERYTHING
+
+
+def desk_of(database: Database, process: Process) -> Desk:
+    """The desk of one process."""
+    return Desk(
+        database,
+        clock=process.clock,
+        ids=FakeIds(),
+        on_conversation_changed=lambda _conversation: None,
+        on_enqueued=lambda _items: None,
+        on_events=lambda: None,
+        on_queue_changed=lambda: None,
+        require_living=process.leases.require_living,
+    )
 
 
 async def test_every_process_makes_ids_of_its_own(url: str, line: LeaseLine) -> None:

@@ -52,9 +52,6 @@ class Oracle:
     posted: dict[str, Posted] = field(default_factory=dict[str, Posted])
     findings: list[str] = field(default_factory=list[str])
     _replies: dict[int, _Reply] = field(default_factory=dict[int, _Reply])
-    _unannounced: set[int] = field(default_factory=set[int])
-    """What agents wrote by way of a process that the others had taken for dead: nobody need look for it at once, so it
-    may be overtaken."""
     _checked_at: dict[tuple[str, int], float] = field(default_factory=dict[tuple[str, int], float])
     _human_since: dict[int, list[tuple[float, float]]] = field(
         default_factory=dict[int, list[tuple[float, float]]]
@@ -72,8 +69,6 @@ class Oracle:
             match what:
                 case "reply":
                     self._replies[one] = _Reply(first, second, self.now())
-                    if first == "agent" and not self._is_among_processes(request.host):
-                        self._unannounced.add(one)
                 case "inbox" if first in ("done", "parked"):
                     self._check_owner(request, second, f"inbox row {one} became {first}")
                 case "outbox" if first in ("sent", "failed"):
@@ -82,10 +77,6 @@ class Oracle:
                     self._note_state(one, first)
                 case _:
                     pass
-
-    def _is_among_processes(self, host: Host) -> bool:
-        prefix = self.owner_prefix(host)
-        return any(one.startswith(prefix) for (one,) in self.rows.all("SELECT id FROM processes"))
 
     def _note_state(self, conversation: int, state: str) -> None:
         times = self._human_since.setdefault(conversation, [])
@@ -207,7 +198,7 @@ class Oracle:
         # What was dropped had left before a human came, or never did; when it arrives is up to the line.
         sent = self.rows.all("SELECT id, conversation_id FROM outbox WHERE state = 'sent' ORDER BY seq")
         for one, conversation in sent:
-            if f"msg_{one}" in first and one not in self._unannounced:
+            if f"msg_{one}" in first:
                 by_conversation.setdefault(conversation, []).append(f"msg_{one}")
         for keys in by_conversation.values():
             for one, other in itertools.pairwise(keys):

@@ -51,6 +51,8 @@ def make_plan(seed: int) -> Plan:
     chance = Random(f"plan {seed}")
     if seed % 4 == 3:
         return _rough_plan(chance)
+    if seed % 8 == 5:
+        return _stalled_plan(chance)
     processes = chance.choice((1, 2, 2, 3, 3))
     plan = Plan(
         processes=processes,
@@ -99,6 +101,27 @@ def _rough_plan(chance: Random) -> Plan:
         at += seconds / 2
     if chance.random() < 0.3:
         plan.steps.append(_fault(plan, chance, chance.uniform(0.0, length)))
+    plan.steps.sort(key=lambda step: step.at)
+    return plan
+
+
+def _stalled_plan(chance: Random) -> Plan:
+    """Draw a plan in which an owner stands still just as it asks whether a reply may leave, and an agent comes."""
+    plan = Plan(
+        processes=2, skews_ms=[0, 0], rates=[1.0, 1.0], burst_quiet=0.0, one_machine=False, hints_lost=1.0
+    )
+    for first in (0, 4):
+        _messages(plan, chance, 2.0, first)
+    plan.steps.append(Step(0.0, "stall_asking", {"slot": 0, "seconds": chance.uniform(4.5, 8.0)}))
+    # While its lease lasts: afterwards the next owner sends the reply.
+    at = chance.uniform(1.5, 4.5)
+    conversations = {step.values["conversation"] for step in plan.steps if step.what == "message"}
+    for conversation in sorted(conversations):
+        plan.steps.append(Step(at, "take_over", {"conversation": conversation}))
+        if chance.random() < 0.5:
+            plan.steps.append(
+                Step(at + 0.5, "say", {"conversation": conversation, "text": f"agent {at:.3f}"})
+            )
     plan.steps.sort(key=lambda step: step.at)
     return plan
 

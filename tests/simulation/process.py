@@ -102,7 +102,7 @@ class Process:
         self.desk = Desk(
             database, clock=clock, ids=ids, on_conversation_changed=self._conversation_changed,
             on_enqueued=lambda items: self.feed.written(items), on_events=_nothing, on_queue_changed=_nothing,
-            now_of=shared_time(clock),
+            now_of=shared_time(clock), require_living=leases.require_living,
         )  # fmt: skip
         self.conversations = ConversationService(self.desk, policy_of=directory.shop)
         self.sending = SendService(self.desk, check_text=lambda _text: ())

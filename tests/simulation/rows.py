@@ -7,12 +7,10 @@ would do is up to ``tests.simulation.store``.
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection, create_engine, event
@@ -20,7 +18,6 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.pool import StaticPool
 
-from app.storage.hot import HotInsert, HotUpdate
 from app.storage.leases import PARTITIONS
 from app.storage.tables import metadata
 
@@ -195,16 +192,3 @@ class Rows:
         """Let go of the memory."""
         self.connection.close()
         self._engine.dispose()
-
-    @contextlib.contextmanager
-    def translated(self) -> Iterator[None]:
-        """Keep the program's prepared statements apart from those of a real PostgreSQL in the same process."""
-        statements = [one for one in gc.get_objects() if isinstance(one, (HotInsert, HotUpdate))]
-        kept = [one._prepared for one in statements]
-        for one in statements:
-            one._prepared = {}
-        try:
-            yield
-        finally:
-            for one, prepared in zip(statements, kept, strict=True):
-                one._prepared = prepared

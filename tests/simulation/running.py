@@ -83,8 +83,7 @@ def simulator() -> Iterator[Simulator]:
     gc.freeze()
     gc.disable()
     try:
-        with rows.translated():
-            yield Simulator(rows)
+        yield Simulator(rows)
     finally:
         structlog.configure(**configuration)
         rows.close()

@@ -81,11 +81,13 @@ class _World:
         self._air.lost = plan.hints_lost
         self._around = Surroundings(
             store=self._store, marketplace=marketplace, air=self._air, metrics=metrics,
-            burst_quiet=plan.burst_quiet, on_check=self.oracle.checks, gone=set(),
+            burst_quiet=plan.burst_quiet, on_check=self._asks, gone=set(),
         )  # fmt: skip
         self._processes: list[Process | None] = [None] * plan.processes
         self._prefixes: dict[Host, str] = {}
         self._calls: dict[Process, set[asyncio.Future[Any]]] = {}
+        self._stalls_asking: dict[int, float] = {}
+        """Slots whose process stands still when it next asks whether a reply may leave, and for how long."""
         self._started = 0
         self._acked: dict[str, asyncio.Event] = {}
         self._latest: dict[tuple[str, str], str] = {}
@@ -239,6 +241,19 @@ class _World:
         await self._sleep(seconds)
         process.host.is_stopped = False
         self._note("world", "continues", process.host.name)
+
+    def _stall_asking(self, slot: int, seconds: float) -> None:
+        self._stalls_asking[slot] = seconds
+
+    def _asks(self, host: Host, outbox_id: int) -> None:
+        self.oracle.checks(host, outbox_id)
+        for slot in list(self._stalls_asking):
+            process = self._processes[slot]
+            if process is not None and process.host is host:
+                self._note("world", "stalls", host.name)
+                task = self._loop.world.spawn(self._stall(slot, self._stalls_asking.pop(slot)))
+                self._pending.add(task)
+                task.add_done_callback(self._pending.discard)
 
     def _jump(self, slot: int, by_ms: int) -> None:
         process = self._processes[slot]
