@@ -231,7 +231,8 @@ class SharedLeases:
         return self._is_known and self._clock.monotonic() < self._sure_until
 
     def require_living(self, connection: Connection) -> None:
-        rows.require_living(connection, self._id)
+        # Whoever doesn't know of it yet takes itself to be alone.
+        rows.require_living(connection, self._id if self._is_known else None)
 
     def holds(self, partition: int) -> bool:
         return (
@@ -398,7 +399,8 @@ class SharedLeases:
     def _note_peers(self, process_id: str, processes: list[ProcessRow]) -> None:
         others = [row for row in processes if row.id != process_id]
         self._metrics.processes.set(len(others) + 1)
-        self._is_known = all(row.knows >= self._joined for row in others)
+        # Whoever came later, or is just coming, sees this process before it does anything.
+        self._is_known = all(row.knows >= self._joined for row in others if 0 < row.joined < self._joined)
         if others:
             if self._last_look is not None:
                 self._last_look.cancel()

@@ -5,7 +5,7 @@ dead process held, its row is deleted first, which is the one place where a late
 the database does first wins, and the other finds that it has lost. Epochs rise with every change of hands, and every
 write of a lane names the epoch that it was begun under.
 
-All times are the database's own. Each function is one statement, to be run by itself.
+All times are the database's own. Every statement is to be a transaction of its own.
 """
 
 from __future__ import annotations
@@ -137,11 +137,11 @@ def register(
     statement = text(
         "INSERT INTO processes"
         " (id, joined, node, host, pid, place, version, revision, state, started_at_ms, lease_until_ms, knows)"
-        " SELECT :id, nextval('processes_joined_seq'),"
+        " SELECT :id, -nextval('processes_joined_seq'),"
         " (SELECT n FROM generate_series(0, :last_node) AS n"
         " WHERE NOT EXISTS (SELECT 1 FROM processes AS p WHERE p.node = n) ORDER BY random() LIMIT 1),"
         " :host, :pid, :place, :version, :revision, 'active', (extract(epoch FROM clock_timestamp()) * 1000)::bigint,"
-        " (extract(epoch FROM clock_timestamp()) * 1000)::bigint + :lease_ms, 0 RETURNING joined, node"
+        " (extract(epoch FROM clock_timestamp()) * 1000)::bigint + :lease_ms, 0 RETURNING node"
     ).bindparams(bindparam("lease_ms", type_=BigInteger), bindparam("last_node", type_=Integer))
     values = {
         "id": process_id, "host": host, "pid": pid, "place": place, "version": version, "lease_ms": lease_ms,
@@ -149,12 +149,17 @@ def register(
     }  # fmt: skip
     while True:
         try:
-            row = connection.execute(statement, values).one()
+            node = connection.execute(statement, values).scalar_one()
         except IntegrityError:
             # Another process took the same node number at the same moment; with others left there is one for each.
             connection.rollback()
             continue
-        return row[0], row[1]
+        # Drawn when its row is there to be seen: so whoever comes later sees it, and whoever has seen one that came
+        # later has seen it too.
+        number = text(
+            "UPDATE processes SET joined = nextval('processes_joined_seq') WHERE id = :id RETURNING joined"
+        )
+        return connection.execute(number, {"id": process_id}).scalar_one(), node
 
 
 def read_holdings(connection: Connection) -> dict[int, Holding]:

@@ -493,7 +493,7 @@ processes = Table(
 )
 """The server processes on a PostgreSQL database, each renewing its lease by the database's clock.
 
-``joined`` counts processes in the order they came, ``knows`` is the highest of them that this one has heard of;
+``joined`` counts processes in the order they came (negative until that is settled), ``knows`` is the highest of them that this one has heard of;
 ``node`` goes into its ids; ``place`` names the process among those of its machine; ``state`` is active or leaving;
 ``revision`` is that of the schema which its program was made for."""
 

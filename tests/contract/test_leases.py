@@ -346,6 +346,7 @@ async def test_one_that_was_declared_dead_changes_nothing_for_agents(
 ) -> None:
     one = await start()
     two = await start(one)
+    await one.tick()
     async with opened(url) as database:
         desk = desk_of(database, one)
         assert await desk.change(lambda _work: "changed") == "changed"
@@ -356,6 +357,11 @@ async def test_one_that_was_declared_dead_changes_nothing_for_agents(
         await one.leases.tick()
         with pytest.raises(UnavailableError, match="cut off"):
             await desk.change(lambda _work: "changed")
+        await one.leases.tick()
+        # It has joined again, and the other doesn't know that yet.
+        with pytest.raises(UnavailableError, match="cut off"):
+            await desk.change(lambda _work: "changed")
+        await two.tick()
         await one.leases.tick()
         assert await desk.change(lambda _work: "changed") == "changed"
 

@@ -56,6 +56,9 @@ class Oracle:
     _human_since: dict[int, list[tuple[float, float]]] = field(
         default_factory=dict[int, list[tuple[float, float]]]
     )
+    _unheard: dict[int, Host] = field(default_factory=dict[int, Host])
+    """Conversations that a human took by way of a process which hasn't had the database's answer yet, nor has whoever
+    asked it."""
 
     def found(self, what: str) -> None:
         """Note that something is wrong."""
@@ -75,6 +78,7 @@ class Oracle:
                     self._check_owner(request, second, f"outbox row {one} became {first}")
                 case "state":
                     self._note_state(one, first)
+                    self._unheard[one] = request.host
                 case _:
                     pass
 
@@ -93,6 +97,11 @@ class Oracle:
         if owner and not owner.startswith(self.owner_prefix(request.host)):
             self.found(f"{what} by {request.host}, but {owner} has partition {partition} (epoch {epoch})")
 
+    def hears(self, host: Host, conversation: int) -> None:
+        """A process has the answer to a change of its own."""
+        if self._unheard.get(conversation) is host:
+            del self._unheard[conversation]
+
     def checks(self, host: Host, outbox_id: int) -> None:
         """A sender begins to ask whether a reply may leave."""
         self._checked_at[host.name, outbox_id] = self.now()
@@ -107,6 +116,8 @@ class Oracle:
             return
         reply.first_sent_at = now = self.now()
         if reply.author != "bot" or not self._is_supersedable(key):
+            return
+        if self._unheard.get(reply.conversation) is host:
             return
         checked_at = self._checked_at.get((host.name, int(key.removeprefix("msg_"))), now)
         for since, _until in self._human_since.get(reply.conversation, ()):

@@ -53,6 +53,8 @@ class Surroundings:
     burst_quiet: float
     on_check: Callable[[Host, int], None]
     """Called when the sender begins to ask whether a reply may still leave."""
+    on_heard: Callable[[Host, int], None]
+    """Called when a process hears that its change of a conversation is committed."""
     gone: Set[str]
     """Identities of processes that have ended."""
 
@@ -90,6 +92,7 @@ class Process:
         self.prefix = f"{host.name}:{number}:"
         """How its ids among the leases begin."""
         clock, metrics = host, around.metrics
+        self._on_heard = around.on_heard
         ids = self.ids = Ids(clock, chance)
         database = self.database = cast("Database", StoreDatabase(around.store, host, metrics=metrics))
         bus = self.bus = Bus(host, around.air)
@@ -199,6 +202,7 @@ class Process:
             self.feed.committed(commit.outbox)
 
     def _conversation_changed(self, conversation_id: int) -> None:
+        self._on_heard(self.host, conversation_id)
         self._forget(conversation_id)
         self.bus.publish(CONVERSATIONS, str(conversation_id))
 

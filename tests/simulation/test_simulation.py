@@ -39,6 +39,7 @@ FORMER_FINDINGS = {
     2020: "a bot's reply overtook an agent's message after a commit that took too long",
     2466: "an agent's message, written by way of a process that was taken for dead, was overtaken",
     293: "a reply left after an agent had taken over by way of a process that was taken for dead",
+    909: "the same, by way of one that had just joined again",
     1210: "a reply whose commit nobody heard of was overtaken by the conversation's next reply",
 }
 

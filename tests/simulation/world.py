@@ -81,7 +81,7 @@ class _World:
         self._air.lost = plan.hints_lost
         self._around = Surroundings(
             store=self._store, marketplace=marketplace, air=self._air, metrics=metrics,
-            burst_quiet=plan.burst_quiet, on_check=self._asks, gone=set(),
+            burst_quiet=plan.burst_quiet, on_check=self._asks, on_heard=self.oracle.hears, gone=set(),
         )  # fmt: skip
         self._processes: list[Process | None] = [None] * plan.processes
         self._prefixes: dict[Host, str] = {}
