@@ -1,7 +1,7 @@
 """Runs the test suites, each in a pytest process of its own: `python scripts/run_suites.py [SUITE …]`.
 
 Apart, because playwright's synchronous fixtures and pytest-asyncio can't share a process, and because the chaos suite
-and the e2e tests want the machine to themselves; the main suite's tests are run several at once. All suites run even when one fails. Ends with what could not run, and the totals.
+wants the machine to itself; those of the main and the e2e suite run several at once. All suites run even when one fails. Ends with what could not run, and the totals.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ON_ALL_CORES = ["-n", "auto", "--maxprocesses", "4", "--dist", "worksteal"]
 SUITES = {
     "main": ["tests", "--ignore=tests/chaos", "--ignore=tests/e2e", *_NO_BROWSER_PLUGIN, *_ON_ALL_CORES],
     "chaos": ["tests/chaos", *_NO_BROWSER_PLUGIN],
-    "e2e": ["tests/e2e", "-m", "not browser"],
+    "e2e": ["tests/e2e", "-m", "not browser", *_ON_ALL_CORES],
     "browser": ["tests/e2e", "-m", "browser"],
 }
 KINDS = ("failed", "error", "passed", "skipped", "xfailed")

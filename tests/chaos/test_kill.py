@@ -72,7 +72,7 @@ async def test_twenty_kills_under_load_lose_double_and_disorder_nothing(
 async def test_kills_under_load_do_no_harm_on_postgresql_either(
     tmp_path: Path, market: Marketplace, postgres_url: str
 ) -> None:
-    await kill_again_and_again(postgres_url, tmp_path, market, 3)
+    await kill_again_and_again(postgres_url, tmp_path, market, 5)
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from tests.simulation.network import Client
 from tests.simulation.process import Process
 from tests.simulation.running import Simulator, report, simulator
 
-SEEDS = 40
+SEEDS = 100
 """`make chaos-long` runs ten thousand, by the command."""
 BATCH = 20
 ROUGH_SEEDS = range(3, 400, 4)
