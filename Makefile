@@ -24,7 +24,7 @@ setup-dev: ## the same with everything for tests and checks
 	@python=$$(sh scripts/find_python.sh) && "$$python" scripts/setup.py --dev
 
 .PHONY: services
-services: ## install PostgreSQL, Redis, Chromium and a Chinese font if missing (root on Debian only)
+services: ## install PostgreSQL, Redis, Chromium, a font, nginx and promtool if missing (root on Debian only)
 	@sh scripts/install_services.sh
 
 .PHONY: run

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the programs that the full test run uses and that are missing: PostgreSQL, Redis, Chromium, a Chinese font.
+# Installs the programs that the full test run uses and that are missing: PostgreSQL, Redis, Chromium, a Chinese font,
+# and nginx and promtool, which read what is in deploy/.
 # Only as root on Debian; anywhere else it says what is missing, and the tests that need it are skipped and named.
 set -eu
 
@@ -22,6 +23,8 @@ have_chinese_font() {
 
 have_postgres || missing="$missing postgresql"
 command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
+command -v nginx >/dev/null 2>&1 || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
+command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"
 have_browser || missing="$missing chromium"
 have_chinese_font || missing="$missing fontconfig fonts-noto-cjk"
 
