@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Iterable, Mapping, Sequence, Set
-from typing import Any, Protocol
+from collections.abc import Awaitable, Iterable, Set
+from typing import Any
 
 import structlog
 from prometheus_client import Counter
-from sqlalchemy import Connection
 
-from app.channels.base import ChannelAdapter
 from app.channels.http import OutcomeUnknownError, PeerUnavailableError
 from app.core.clock import Clock
 from app.core.errors import HuojiError, UnavailableError
@@ -23,16 +21,17 @@ from app.core.ids import Ids
 from app.core.metrics import Metrics
 from app.core.recent import Finished
 from app.core.tracing import Trail, traced
-from app.delivery.breaker import Breaker
+from app.delivery.gate import PAUSE_POLL_SECONDS, AccountGate
 from app.delivery.marks import DeliveryMark, MarkDeliveries
 from app.delivery.outbox import OutboxItem
+from app.delivery.ports import Client, DeliveryHooks, Directory, Partitions
 from app.delivery.retry import delay_seconds, longest_delay_seconds
-from app.domain.delivery import Account, Outcome, Receipt, WireRequest, WireResponse
+from app.domain.delivery import Account, Outcome, Receipt
 from app.domain.messages import Author
 from app.storage.database import Database
 from app.storage.leases import FencedError
 
-__all__ = ["DeliveryHooks", "DeliveryService"]
+__all__ = ["DeliveryService"]
 
 log = structlog.get_logger(__name__)
 trail = Trail(__name__)
@@ -43,60 +42,10 @@ IN_FLIGHT_PER_ACCOUNT = 64
 SEND_TIMEOUT_SECONDS = 15.0
 """Source: the Standard Webhooks advice, 15 to 30 s."""
 
-PAUSE_POLL_SECONDS = 0.5
 LEASE_POLL_SECONDS = 0.1
 
 _TOLD = ("sent", "failed", "unconfirmed")
 """Message states that agents hear of; that a bot's message was sent, they do not."""
-
-
-class Directory(Protocol):
-    """Where accounts and adapters are found; pausing an account is written by its owner."""
-
-    def account(self, account_id: str) -> Account | None: ...
-
-    def adapter(self, account: Account) -> ChannelAdapter: ...
-
-    async def pause(self, account_id: str, reason: str) -> None: ...
-
-
-class Client(Protocol):
-    """The thin HTTP client."""
-
-    async def send(self, request: WireRequest, *, timeout: float) -> WireResponse: ...
-
-
-class Partitions(Protocol):
-    """Which partitions this process may send for."""
-
-    @property
-    def epochs(self) -> Mapping[int, int]: ...
-
-    def holds(self, partition: int) -> bool: ...
-
-    def fenced(self, partition: int) -> None: ...
-
-
-class DeliveryHooks(Protocol):
-    """What the sender asks of, and tells, the rest of the program."""
-
-    async def is_superseded(self, item: OutboxItem) -> bool:
-        """Whether the bot must hold its tongue: a human owns the conversation, or did since this was decided."""
-        ...
-
-    def delivery_event(
-        self, item: OutboxItem, status: str, error: str | None, now_ms: int
-    ) -> dict[str, Any] | None:
-        """Return the console event to store with an outcome; None when nobody watches."""
-        ...
-
-    def append_events(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-        """Store console events in a transaction of the sender's."""
-        ...
-
-    def on_marked(self, item: OutboxItem, mark: DeliveryMark) -> None:
-        """Hear of every outcome once it is stored."""
-        ...
 
 
 class DeliveryService:
@@ -134,9 +83,7 @@ class DeliveryService:
         self._partitions = partitions
         self._closing: set[int] = set()
         self._under_way: set[int] = set()
-        self._limits: dict[str, asyncio.Semaphore] = {}
-        self._breakers: dict[str, Breaker] = {}
-        self._held_until: dict[str, float] = {}
+        self._gates: dict[str, AccountGate] = {}
         self._in_flight_per_account = in_flight_per_account
         self._counters: dict[tuple[str, str], Counter] = {}
         self._stopping = asyncio.Event()
@@ -200,8 +147,8 @@ class DeliveryService:
 
     def breaker_is_open(self, account_id: str) -> bool:
         """Whether an account's messages are being held back after repeated failure."""
-        breaker = self._breakers.get(account_id)
-        return breaker is not None and breaker.is_open
+        gate = self._gates.get(account_id)
+        return gate is not None and gate.breaker.is_open
 
     async def stop(self, seconds: float) -> None:
         """Finish what is under way within ``seconds``; what isn't by then stays in the outbox for the next start."""
@@ -259,10 +206,12 @@ class DeliveryService:
                 return False
 
     async def _step(self, item: OutboxItem) -> bool:
-        limit = self._limits.get(item.account_id)
-        if limit is None:
-            limit = self._limits[item.account_id] = asyncio.Semaphore(self._in_flight_per_account)
-        await limit.acquire()
+        gate = self._gates.get(item.account_id)
+        if gate is None:
+            gate = self._gates[item.account_id] = AccountGate(
+                self._clock, in_flight=self._in_flight_per_account
+            )
+        await gate.places.acquire()
         try:
             # All of this is looked at as late as possible: much may have changed in the queue for a place.
             account = self._directory.account(item.account_id)
@@ -272,50 +221,34 @@ class DeliveryService:
             if self._clock.now_ms() > item.deadline_ms:
                 await self._settle(item, "failed", "failed", "expired", None)
                 return True
-            breaker = self._breakers.get(item.account_id)
-            if breaker is None:
-                breaker = self._breakers[item.account_id] = Breaker()
-            wait = self._wait_seconds(account, breaker) if self._may_send(item) else LEASE_POLL_SECONDS
+            wait = gate.wait_seconds(account) if self._may_send(item) else LEASE_POLL_SECONDS
             if wait <= 0:
-                probes = breaker.is_open
+                probes = gate.breaker.is_open
                 self._under_way.add(item.conversation_id)
                 try:
-                    return await self._try(item, account, breaker)
+                    return await self._try(item, account, gate)
                 finally:
                     self._under_way.discard(item.conversation_id)
                     if probes:
-                        breaker.let_go()
+                        gate.breaker.let_go()
         finally:
-            limit.release()
+            gate.places.release()
         await self._pause(wait)
         return False
 
     def _may_send(self, item: OutboxItem) -> bool:
         return self._partitions is None or self._partitions.holds(item.partition)
 
-    def _wait_seconds(self, account: Account, breaker: Breaker) -> float:
-        """Return how long an account's messages have to wait now, 0 when one may leave."""
-        if account.is_paused:
-            return PAUSE_POLL_SECONDS
-        if not breaker.is_open and account.id not in self._held_until:
-            return 0.0
-        now = self._clock.monotonic()
-        held = self._held_until.get(account.id, 0.0) - now
-        if held > 0:
-            return held
-        self._held_until.pop(account.id, None)
-        return breaker.wait_seconds(now)
-
-    async def _try(self, item: OutboxItem, account: Account, breaker: Breaker) -> bool:
+    async def _try(self, item: OutboxItem, account: Account, gate: AccountGate) -> bool:
         # An agent who took over a moment ago wins.
         if item.supersedable and await self._hooks.is_superseded(item):
             await self._settle(item, "dropped", "dropped", "superseded", None)
             return True
         if not self._may_send(item):
             return False
-        return await self._attempt(item, account, breaker)
+        return await self._attempt(item, account, gate)
 
-    async def _attempt(self, item: OutboxItem, account: Account, breaker: Breaker) -> bool:
+    async def _attempt(self, item: OutboxItem, account: Account, gate: AccountGate) -> bool:
         started_ms, started = self._clock.now_ms(), self._clock.monotonic()
         try:
             adapter = self._directory.adapter(account)
@@ -338,7 +271,7 @@ class DeliveryService:
         duration = self._clock.monotonic() - started
         outcome = receipt.outcome.value
         self._count(account.channel, outcome)
-        self._note_health(account, breaker, receipt)
+        gate.note(account, receipt)
         item.attempts += 1
         attempt = {
             "outbox_id": item.id,
@@ -372,8 +305,7 @@ class DeliveryService:
                     item.attempts, fraction=self._ids.fraction(), retry_after=receipt.retry_after
                 )
                 if receipt.retry_after is not None:
-                    # Asked of one message, meant for the account.
-                    self._held_until[account.id] = self._clock.monotonic() + wait
+                    gate.hold(wait)
                 await self._later(item, receipt, attempt, wait)
                 return False
 
@@ -382,17 +314,6 @@ class DeliveryService:
         if counter is None:
             counter = self._counters[channel, outcome] = self._metrics.deliveries.labels(channel, outcome)
         counter.inc()
-
-    def _note_health(self, account: Account, breaker: Breaker, receipt: Receipt) -> None:
-        answered = receipt.status is not None and receipt.status < 500 and receipt.status != 429
-        if answered or receipt.outcome in (Outcome.DELIVERED, Outcome.PAUSE_ACCOUNT):
-            if breaker.succeeded():
-                log.info("delivery.account_recovered", account_id=account.id)
-        elif receipt.outcome is Outcome.FAILED or receipt.retry_after is not None:
-            # Never asked, so nothing was learned of the peer; or it names its own waiting time, and is slow, not broken.
-            return
-        elif breaker.failed(self._clock.monotonic()):
-            log.warning("delivery.account_failing", account_id=account.id, error=receipt.error)
 
     async def _later(self, item: OutboxItem, receipt: Receipt, attempt: dict[str, Any], wait: float) -> None:
         now_ms = self._clock.now_ms()
