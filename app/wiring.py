@@ -40,12 +40,13 @@ from app.pipeline.backlog import Backlog
 from app.pipeline.commit import TurnCommit
 from app.pipeline.inbox import Inbox
 from app.pipeline.lanes import Lanes
-from app.pipeline.leases import Leases, SharedLeases, SoleLeases
+from app.pipeline.leases import Leases, SoleLeases
 from app.pipeline.outcomes import DeliveryOutcomes
 from app.pipeline.ownership import Ownership
 from app.pipeline.place import Place
 from app.pipeline.platform_events import PlatformEvents
 from app.pipeline.shared_inbox import StoreSharedInbox
+from app.pipeline.shared_leases import SharedLeases
 from app.pipeline.turn_writer import TurnWriter
 from app.pipeline.turns import TurnProcessor
 from app.pipeline.watch import RevisionWatch

@@ -23,7 +23,7 @@ from app.domain.messages import Author
 from app.domain.shops import ShopPolicy
 from app.domain.turns import Escalation
 from app.pipeline.lanes import Lanes
-from app.pipeline.leases import ALONE_SECONDS
+from app.pipeline.shared_leases import ALONE_SECONDS
 from app.pipeline.superseded import SupersededLook
 from app.storage.tables import escalations
 

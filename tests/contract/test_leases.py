@@ -21,8 +21,8 @@ from app.core.ids import SystemIds
 from app.core.metrics import Metrics
 from app.delivery.marks import DeliveryMark, MarkDeliveries
 from app.desk.work import Desk
-from app.pipeline.leases import LEASE_SECONDS, SharedLeases
 from app.pipeline.place import Place
+from app.pipeline.shared_leases import LEASE_SECONDS, SharedLeases
 from app.storage import leases
 from app.storage.database import Database
 from app.storage.lease_line import LeaseLine

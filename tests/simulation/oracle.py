@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from app.pipeline.leases import LEASE_SECONDS
+from app.pipeline.shared_leases import LEASE_SECONDS
 from tests.simulation.loop import Host
 from tests.simulation.network import Arrival
 from tests.simulation.rows import Rows

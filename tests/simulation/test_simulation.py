@@ -15,10 +15,10 @@ from app.pipeline import commit, inbox
 from app.pipeline.commit import TurnCommit
 from app.pipeline.inbox import Inbox
 from app.pipeline.lanes import Lanes
-from app.pipeline.leases import SharedLeases
 from app.pipeline.outcomes import DeliveryOutcomes
 from app.pipeline.records import ConversationRecord
 from app.pipeline.shared_inbox import StoreSharedInbox
+from app.pipeline.shared_leases import SharedLeases
 from app.pipeline.turn_writer import TurnWriter
 from tests.simulation.network import Client
 from tests.simulation.process import Process

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.main import DRAIN_SECONDS
-from app.pipeline.leases import LEASE_SECONDS
+from app.pipeline.shared_leases import LEASE_SECONDS
 from app.settings import load_settings
 from tests.missing import skip_for_lack_of
 from tests.unit.deploy.manifests import (
