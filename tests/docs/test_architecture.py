@@ -7,7 +7,7 @@ import re
 from app.delivery import outbox, retry, service
 from app.desk import hub, presence
 from app.main import DRAIN_SECONDS
-from app.pipeline import backlog, lanes, leases, partitions
+from app.pipeline import backlog, lanes, partitions, shared_leases
 from app.storage import writer
 from tests.docs.pages import DOCS, ROOT
 
@@ -28,8 +28,8 @@ def test_the_figures_are_those_of_the_code():
         f"last {lanes.CACHED_CONVERSATIONS:,} conversations",
         f"At most {backlog.MOST_WAITING:,} events",
         f"every {backlog.SWEEP_SECONDS:g} s",
-        f"a lease of {leases.LEASE_SECONDS:g} s",
-        f"{leases.LEASE_SECONDS - leases.MARGIN_SECONDS:g} s after the last renewal began",
+        f"a lease of {shared_leases.LEASE_SECONDS:g} s",
+        f"{shared_leases.LEASE_SECONDS - shared_leases.MARGIN_SECONDS:g} s after the last renewal began",
         f"At most {service.IN_FLIGHT_PER_ACCOUNT} requests",
         f"no answer in {service.SEND_TIMEOUT_SECONDS:g} s",
         f"from {retry.BASE_SECONDS:g} s doubling to {retry.CAP_SECONDS / 60:g} min",
