@@ -12,7 +12,8 @@ from app.api.schemas import AccountBody, AccountOut, AccountPatch, Page, Setting
 from app.core.errors import NotFoundError, StaleError
 from app.desk.auth import Principal
 from app.desk.permissions import Permission
-from app.shops.service import AccountInfo, ShopInfo
+from app.shops.accounts import AccountInfo
+from app.shops.service import ShopInfo
 
 __all__ = ["router"]
 

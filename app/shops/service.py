@@ -19,41 +19,16 @@ from app.core.errors import ConflictError, FieldProblem, InvalidError, NotFoundE
 from app.core.ids import Ids
 from app.domain.delivery import Account
 from app.knowledge.shop_files import parse_shop
+from app.shops.accounts import AccountInfo, account_info, account_row, find_row, is_used, opened, texts_of
 from app.storage.database import Database, bump_revision
-from app.storage.tables import accounts, audit, buyers, conversations, shops
+from app.storage.tables import accounts, audit, shops
 
-__all__ = ["AccountInfo", "ShopInfo", "ShopService", "account_secrets"]
+__all__ = ["ShopInfo", "ShopService"]
 
 _ACCOUNT_ID = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 """What stands in a webhook's address without being encoded."""
 
 _MAX_SHOP_ID = 64
-_HIDDEN = "***"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccountInfo:
-    """An account as people see it: ``settings`` with every secret hidden (one mark for each)."""
-
-    id: str
-    channel: str
-    shop_id: str
-    state: str
-    state_reason: str | None
-    settings: Mapping[str, str | tuple[str, ...]]
-    version: int
-
-    def to_wire(self) -> dict[str, Any]:
-        """Return the JSON document."""
-        return {
-            "id": self.id,
-            "channel": self.channel,
-            "shop_id": self.shop_id,
-            "state": self.state,
-            "state_reason": self.state_reason,
-            "settings": dict(self.settings),
-            "webhook": f"/webhooks/{self.channel}/{self.id}",
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +97,7 @@ class ShopService:
         }
 
         def store(connection: Connection) -> AccountInfo:
-            before = _find_row(connection, account_id)
+            before = find_row(connection, account_id)
             if before is not None and before["state"] != "removed":
                 raise ConflictError(f"there is already an account {account_id!r}", code="account_exists")
             if connection.execute(select(shops.c.id).where(shops.c.id == shop_id)).first() is None:
@@ -139,7 +114,7 @@ class ShopService:
             self._changed(
                 connection, actor, "account.add", account_id, {"channel": channel, "shop_id": shop_id}
             )
-            return self._info(_row(connection, account_id))
+            return account_info(account_row(connection, account_id))
 
         return await self._database.write(store)
 
@@ -157,9 +132,9 @@ class ShopService:
             NotFoundError: there is no such account, or no such shop.
             InvalidError: a setting is not acceptable; ``errors`` names the field.
         """
-        before = await self._database.read(lambda connection: _row(connection, account_id))
-        merged = {**_opened(before, self._box), **settings}
-        merged = {name: value for name, value in merged.items() if any(_values(value))}
+        before = await self._database.read(lambda connection: account_row(connection, account_id))
+        merged = {**opened(before, self._box), **settings}
+        merged = {name: value for name, value in merged.items() if any(texts_of(value))}
         stored = self._sealed(before["channel"], account_id, before["shop_id"], merged)
 
         def store(connection: Connection) -> AccountInfo:
@@ -184,7 +159,7 @@ class ShopService:
                 )
             detail = {"settings": sorted(settings)} | ({"shop_id": shop_id} if shop_id else {})
             self._changed(connection, actor, "account.set", account_id, detail)
-            return self._info(_row(connection, account_id))
+            return account_info(account_row(connection, account_id))
 
         return await self._database.write(store)
 
@@ -193,13 +168,13 @@ class ShopService:
 
         def read(connection: Connection) -> list[AccountInfo]:
             rows = select(accounts).where(accounts.c.state != "removed").order_by(accounts.c.id)
-            return [self._info(row) for row in connection.execute(rows).mappings()]
+            return [account_info(row) for row in connection.execute(rows).mappings()]
 
         return await self._database.read(read)
 
     async def find_account(self, account_id: str) -> AccountInfo:
         """Return one account. Raises NotFoundError."""
-        return await self._database.read(lambda connection: self._info(_row(connection, account_id)))
+        return await self._database.read(lambda connection: account_info(account_row(connection, account_id)))
 
     async def pause_account(
         self, account_id: str, *, reason: str = "paused by hand", actor: str = "cli"
@@ -215,7 +190,7 @@ class ShopService:
         self, account_id: str, state: str, reason: str | None, action: str, actor: str
     ) -> AccountInfo:
         def store(connection: Connection) -> AccountInfo:
-            _row(connection, account_id)
+            account_row(connection, account_id)
             connection.execute(
                 update(accounts)
                 .where(accounts.c.id == account_id)
@@ -227,7 +202,7 @@ class ShopService:
                 )
             )
             self._changed(connection, actor, action, account_id, {"reason": reason} if reason else {})
-            return self._info(_row(connection, account_id))
+            return account_info(account_row(connection, account_id))
 
         return await self._database.write(store)
 
@@ -239,8 +214,8 @@ class ShopService:
         """
 
         def store(connection: Connection) -> None:
-            _row(connection, account_id)
-            if _is_used(connection, account_id):
+            account_row(connection, account_id)
+            if is_used(connection, account_id):
                 connection.execute(
                     update(accounts)
                     .where(accounts.c.id == account_id)
@@ -275,24 +250,9 @@ class ShopService:
         stored: dict[str, str | list[str]] = {}
         for name, value in settings.items():
             field = fields[name]
-            texts = [self._box.seal(text) if field.is_secret else text for text in _values(value)]
+            texts = [self._box.seal(text) if field.is_secret else text for text in texts_of(value)]
             stored[name] = texts if name == "secret" or field.most > 1 else texts[0]
         return stored
-
-    def _info(self, row: Mapping[Any, Any]) -> AccountInfo:
-        shown = {
-            name: tuple(_HIDDEN for _ in value) if isinstance(value, list) else _shown(value)  # pyright: ignore[reportUnknownVariableType]
-            for name, value in orjson.loads(row["settings"]).items()
-        }
-        return AccountInfo(
-            id=row["id"],
-            channel=row["channel"],
-            shop_id=row["shop_id"],
-            state=row["state"],
-            state_reason=row["state_reason"],
-            settings=shown,
-            version=row["version"],
-        )
 
     # Shops
 
@@ -401,53 +361,6 @@ class ShopService:
                 "at_ms": self._clock.now_ms(),
             },
         )
-
-
-def account_secrets(row: Mapping[Any, Any], box: SecretBox) -> tuple[str, ...]:
-    """Return the signing secrets of a row of table ``accounts`` as they were given, the current one first.
-
-    Raises:
-        ConfigurationError: they were sealed with another key.
-    """
-    return tuple(_values(_opened(row, box).get("secret", ())))
-
-
-def _opened(row: Mapping[Any, Any], box: SecretBox) -> dict[str, str | Sequence[str]]:
-    def plain(value: str) -> str:
-        return box.open(value) if SecretBox.is_sealed(value) else value
-
-    stored: dict[str, str | list[str]] = orjson.loads(row["settings"])
-    return {
-        name: plain(value) if isinstance(value, str) else [plain(each) for each in value]
-        for name, value in stored.items()
-    }
-
-
-def _values(value: str | Sequence[str]) -> Sequence[str]:
-    return (value,) if isinstance(value, str) else value
-
-
-def _shown(value: str) -> str:
-    return _HIDDEN if SecretBox.is_sealed(value) else value
-
-
-def _find_row(connection: Connection, account_id: str) -> Mapping[Any, Any] | None:
-    return connection.execute(select(accounts).where(accounts.c.id == account_id)).mappings().one_or_none()
-
-
-def _row(connection: Connection, account_id: str) -> Mapping[Any, Any]:
-    row = _find_row(connection, account_id)
-    if row is None or row["state"] == "removed":
-        raise NotFoundError(f"there is no account {account_id!r}", code="account_unknown")
-    return row
-
-
-def _is_used(connection: Connection, account_id: str) -> bool:
-    return any(
-        connection.execute(select(table.c.id).where(table.c.account_id == account_id).limit(1)).first()
-        is not None
-        for table in (conversations, buyers)
-    )
 
 
 def _check_shop_id(shop_id: str) -> None:

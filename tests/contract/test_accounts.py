@@ -12,8 +12,9 @@ from app.channels.registry import Registry
 from app.core.crypto import SecretBox
 from app.core.errors import ConflictError, InvalidError, NotFoundError
 from app.core.metrics import Metrics
+from app.shops.accounts import account_secrets
 from app.shops.directory import account_from_row
-from app.shops.service import ShopService, account_secrets
+from app.shops.service import ShopService
 from app.storage import schema
 from app.storage.database import Database, read_revisions
 from app.storage.tables import accounts, audit, buyers
