@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from app.api.handshake_limit import HANDSHAKES_PER_SECOND
 from app.core.crypto import parse_secret_key
 from app.core.errors import ConfigurationError
 from app.core.ids import Ids
@@ -77,6 +78,9 @@ class Settings(BaseSettings):
     metrics_token: SecretStr | None = Field(default=None, examples=["a-long-random-text"])
     burst_quiet: float = Field(default=2.5, ge=0, le=60, allow_inf_nan=False, examples=["2.5"])
     burst_max: float = Field(default=8.0, ge=0, le=300, allow_inf_nan=False, examples=["8"])
+    agent_handshakes: float = Field(
+        default=HANDSHAKES_PER_SECOND, ge=1, le=10_000, allow_inf_nan=False, examples=["200"]
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", examples=["INFO"])
     log_format: Literal["auto", "json", "text"] = Field(default="auto", examples=["json"])
     lang: Literal["zh", "en"] | None = Field(default=None, examples=["zh"])

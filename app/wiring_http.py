@@ -99,6 +99,7 @@ class HttpSide:
             ids=app.ids,
             metrics=app.metrics,
             allowed_origins=(public_url,) if public_url is not None else (),
+            handshakes_per_second=app.settings.agent_handshakes,
         )
 
     def _make_sandbox(self) -> tuple[Market, Starlette]:

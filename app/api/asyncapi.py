@@ -14,10 +14,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from app import __version__
-from app.api.agent_socket import FRAMES_AT_ONCE, FRAMES_PER_SECOND, MAX_FRAME_BYTES, CloseCode
+from app.api.agent_connection import FRAMES_AT_ONCE, FRAMES_PER_SECOND, MAX_FRAME_BYTES
 from app.api.events_out import EVENT_DATA, HelloAnswer
 from app.api.frame_queue import MAX_QUEUED_BYTES
 from app.api.frames import CLIENT_FRAMES, ErrorData
+from app.api.socket_close import CloseCode
 
 __all__ = ["asyncapi_document", "asyncapi_text"]
 
@@ -51,7 +52,10 @@ def asyncapi_document() -> dict[str, Any]:
                 "(foreign: HTTP 403). "
                 f"A frame has at most {MAX_FRAME_BYTES} bytes; {FRAMES_PER_SECOND:g} frames a second, "
                 f"{FRAMES_AT_ONCE} at once. A reader for whom more than {MAX_QUEUED_BYTES} bytes wait is cut. "
-                "Close codes: " + _close_codes()
+                "Close codes: "
+                + _close_codes()
+                + " The reasons of 1012 and 1013 end with `; retry_in=` and the seconds "
+                "after which to connect again, with the same token or cookie."
             ),
         },
         "channels": {
@@ -133,6 +137,7 @@ def _close_codes() -> str:
         CloseCode.TOO_MANY: "too many frames",
         CloseCode.TOO_BIG: "a frame too big",
         CloseCode.RESTART: "the server restarts",
+        CloseCode.TRY_LATER: "too many handshakes at once",
         CloseCode.SIGNED_OUT: "not, or no longer, signed in",
         CloseCode.TOO_SLOW: "too slow a reader",
         CloseCode.TAKEN_OVER: "taken over by hello with takeover elsewhere",

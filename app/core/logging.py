@@ -1,11 +1,12 @@
 """Structured logs: one JSON object a line, never a secret, a token or a buyer's phone or address.
 
 Logging must not hold up requests: lines go through a bounded queue to a thread of their own; when the sink is blocked,
-lines are dropped and counted.
+or its disk is full, lines are dropped and counted.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import logging.handlers
 import queue
@@ -20,7 +21,7 @@ import structlog
 from app.core.metrics import Metrics
 from app.core.pii import mask_text
 
-__all__ = ["LogPipe", "configure_logging", "redact"]
+__all__ = ["LogPipe", "LogSink", "configure_logging", "redact"]
 
 _SECRET_NAMES = ("secret", "token", "password", "authorization", "cookie", "signature", "csrf", "api_key")
 _TRACE_NAMES = frozenset({"trace_id", "merged_trace_ids"})
@@ -67,6 +68,34 @@ class LogPipe(logging.handlers.QueueHandler):
         return record
 
 
+class LogSink(logging.StreamHandler[IO[str]]):
+    """Writes lines to a stream; one that can't be written is dropped and counted.
+
+    Saying so where the line should have gone would fail as well.
+    """
+
+    def __init__(self, stream: IO[str], metrics: Metrics) -> None:
+        super().__init__(stream)
+        self._metrics = metrics
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """Count a line that the stream refused; a bug in a line is told as ever."""
+        if isinstance(sys.exception(), OSError):
+            self._metrics.logs_dropped.inc()
+        else:
+            super().handleError(record)
+
+
+def _unbuffered(stream: IO[str]) -> IO[str]:
+    # Every line is flushed anyway. What a full disk refused would stay in a buffer, and fail once more when Python
+    # flushes at the end: the program would end with status 120.
+    try:
+        raw = io.FileIO(stream.fileno(), "w", closefd=False)
+    except (OSError, ValueError):
+        return stream
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", write_through=True)
+
+
 def configure_logging(
     *, metrics: Metrics, level: str = "INFO", pretty: bool = False, stream: IO[str] | None = None
 ) -> logging.handlers.QueueListener:
@@ -98,7 +127,7 @@ def configure_logging(
         if pretty
         else structlog.processors.JSONRenderer(serializer=_dumps)
     )
-    sink = logging.StreamHandler(stream or sys.stderr)
+    sink = LogSink(_unbuffered(stream or sys.stderr), metrics)
     sink.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -65,6 +65,11 @@ class Metrics:
         self.agents_connected = Gauge(
             "huoji_agent_sockets", "Agents' sockets that are open.", registry=registry
         )
+        self.handshakes_refused = Counter(
+            "huoji_agent_handshakes_refused_total",
+            "Agents' sockets told to come again, because too many began at once.",
+            registry=registry,
+        )
         self.bus_connected = Gauge(
             "huoji_bus_connected", "Whether hints reach the other processes through Redis.", registry=registry
         )
@@ -107,7 +112,7 @@ class Metrics:
             registry=registry,
         )
         self.logs_dropped = Counter(
-            "huoji_logs_dropped_total", "Log lines dropped because the sink was blocked.", registry=registry
+            "huoji_logs_dropped_total", "Log lines that the sink didn't take.", registry=registry
         )
 
     def render(self) -> bytes:

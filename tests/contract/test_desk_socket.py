@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -388,6 +389,7 @@ async def test_a_restart_says_so(office: Office) -> None:
     async with office.agent("lin") as agent:
         await office.api.sockets.close_all()
         assert await agent.close_code() == 1012
+        assert re.fullmatch(r"the server restarts; retry_in=[0-5]\.\d", agent.connection.close_reason or "")
 
 
 async def test_a_flood_and_a_giant_frame_are_cut(office: Office) -> None:

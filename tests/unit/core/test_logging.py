@@ -1,5 +1,6 @@
 """Log lines: structured, redacted, and never in the way."""
 
+import errno
 import io
 import json
 import logging
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from app.core.logging import LogPipe, configure_logging, redact
+from app.core.logging import LogPipe, LogSink, configure_logging, redact
 from app.core.metrics import Metrics
 
 
@@ -79,6 +80,31 @@ def test_a_blocked_sink_drops_lines_and_counts_them() -> None:
         pipe.enqueue(logging.LogRecord("x", logging.INFO, "x", 1, f"line {number}", None, None))
     assert lines.qsize() == 1
     assert b"huoji_logs_dropped_total 2.0" in metrics.render()
+
+
+class FullDisk(io.StringIO):
+    """A stream on a disk without room."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+
+def test_lines_for_which_the_disk_has_no_room_are_counted_and_nothing_is_said_about_them(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    metrics = Metrics()
+    sink = LogSink(FullDisk(), metrics)
+    for number in range(3):
+        sink.handle(logging.LogRecord("x", logging.INFO, "x", 1, f"line {number}", None, None))
+    assert b"huoji_logs_dropped_total 3.0" in metrics.render()
+    assert capfd.readouterr().err == ""
+
+
+def test_a_line_that_can_not_be_made_is_told_as_ever(capfd: pytest.CaptureFixture[str]) -> None:
+    metrics = Metrics()
+    LogSink(io.StringIO(), metrics).handle(logging.LogRecord("x", logging.INFO, "x", 1, "%d", ("one",), None))
+    assert b"huoji_logs_dropped_total 0.0" in metrics.render()
+    assert "Logging error" in capfd.readouterr().err
 
 
 def test_trace_ids_stay_whole_and_what_only_looks_like_one_does_not() -> None:
