@@ -54,13 +54,15 @@ from app.replies.decide import ReplyPolicy
 from app.replies.templates import TemplateSet
 from app.settings import Settings, load_secret_key
 from app.shops.directory import Directory
+from app.storage.access import require_writable
+from app.storage.damage import require_sound
 from app.storage.database import Database
 from app.storage.filelock import FileLock
 from app.storage.lease_line import LeaseLine
 from app.storage.schema import prepare, read_schema, require_usable
 from app.storage.tables import decisions, escalations, inbox, messages, outbox
 from app.storage.time import shared_time
-from app.storage.urls import sqlite_path
+from app.storage.urls import sqlite_path, wal_bytes
 
 if TYPE_CHECKING:
     from app.wiring_http import HttpSide
@@ -308,6 +310,9 @@ class Application:
         self.bus.subscribe(CONVERSATIONS, self._conversations_changed_elsewhere)
         self.metrics.open_inbox.set_function(lambda: self.lanes.waiting)
         self.metrics.oldest_open_seconds.set_function(self._oldest_open_seconds)
+        path = sqlite_path(database.url)
+        if path is not None:
+            self.metrics.sqlite_wal_bytes.set_function(lambda: wal_bytes(path))
         self.metrics.open_outbox.set_function(lambda: self.delivery.waiting)
 
     async def start(self) -> None:
@@ -318,9 +323,12 @@ class Application:
         """
         path = sqlite_path(self.database.url)
         if path is not None:
+            require_writable(path)
             self._lock = FileLock(path)
             self._lock.acquire()
         try:
+            if path is not None:
+                await asyncio.to_thread(require_sound, path)
             await prepare(self.settings.database_url)
             await self.database.open()
             self.ids.raise_floor(await self.database.read(_highest_id))
@@ -415,6 +423,9 @@ class Application:
             problems["server"] = "stopping"
         if not self.leases.is_member():
             problems["leases"] = "not renewed"
+        if self.database.is_damaged:
+            problems["database"] = "damaged"
+            return problems
         # A backlog from before the start is no problem: what comes in is stored, acked and taken in its turn.
         try:
             require_usable(await self.database.read(read_schema))

@@ -57,6 +57,11 @@ class Metrics:
             ["channel", "outcome"],
             registry=registry,
         )
+        self.sqlite_wal_bytes = Gauge(
+            "huoji_sqlite_wal_bytes",
+            "Size of the embedded database's write-ahead log.",
+            registry=registry,
+        )
         self.open_inbox = Gauge("huoji_inbox_open", "Events taken and not yet worked off.", registry=registry)
         self.open_outbox = Gauge("huoji_outbox_open", "Messages waiting to be delivered.", registry=registry)
         self.parked = Counter(

@@ -42,6 +42,11 @@ class Database:
             self._run_transaction, metrics=metrics, answer_seconds=None if self.is_sqlite else ANSWER_SECONDS
         )
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether an embedded database's file turned out to be damaged, so that nothing is written any more."""
+        return self._embedded is not None and self._embedded.is_damaged
+
     async def open(self) -> None:
         """Make the folder of an embedded database when missing, and start the writer.
 
@@ -76,7 +81,7 @@ class Database:
         """Run a function that only reads; return its result.
 
         Raises:
-            UnavailableError: the database can't be reached, or no connection came free in time.
+            UnavailableError: the database can't be reached, no connection came free in time, or it read for too long.
         """
         try:
             async with self._engine.connect() as connection:
@@ -84,6 +89,8 @@ class Database:
         except (PoolTimeoutError, OSError, TimeoutError) as error:
             raise UnavailableError("the database is busy or away; try again", retry_after=1) from error
         except DBAPIError as error:
+            if self._embedded is not None:
+                self._embedded.refuse_if_damaged(error)
             raise UnavailableError("the database did not answer; try again", retry_after=1) from error
 
     async def write(self, function: Callable[[Connection], R]) -> R:

@@ -17,14 +17,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import structlog
 from sqlalchemy import URL, Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.clock import SystemClock
+from app.storage.damage import DamagedError, damage_in
 from app.storage.engines import BUSY_TIMEOUT_MS, make_sync_writer_engine
 from app.storage.hot import driver_connection, driver_error
 
 __all__ = ["EmbeddedWriter"]
+
+log = structlog.get_logger(__name__)
 
 _LOCKED_PAUSE = 0.005
 """Seconds between two tries to get the write lock while another process (a command, a backup) has it."""
@@ -50,13 +54,48 @@ class EmbeddedWriter:
         self._engine = make_sync_writer_engine(url)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._connection: Connection | None = None
+        self._is_damaged = False
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether the file turned out to be damaged; nothing has been written since, or will be."""
+        return self._is_damaged
+
+    def refuse_if_damaged(self, error: Exception) -> None:
+        """Stop writing for good when an error, of a write or of a read elsewhere, means a damaged file.
+
+        Raises:
+            DamagedError: it does.
+        """
+        damage = damage_in(error)
+        if damage is None:
+            return
+        if not self._is_damaged:
+            self._is_damaged = True
+            log.error(
+                "storage.damaged",
+                reason=damage,
+                effect="nothing is written any more; reading goes on as far as it can",
+                advice="huoji doctor says what to do",
+            )
+        raise DamagedError from error
 
     async def run(self, function: Callable[[Connection], Any]) -> Any:
         """Run a function in a transaction; return its result once it is on disk.
 
         Raises:
             SQLAlchemyError: the database didn't take it (locked for long, full, read-only); nothing was written.
+            DamagedError: the file is damaged; nothing was written, or will be.
         """
+        if self._is_damaged:
+            raise DamagedError
+        try:
+            return await self._run(function)
+        except SQLAlchemyError as error:
+            self.refuse_if_damaged(error)
+            raise
+
+    async def _run(self, function: Callable[[Connection], Any]) -> Any:
         connection = self._connection
         if connection is None:
             connection = self._connection = self._engine.connect()

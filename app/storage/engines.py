@@ -6,6 +6,8 @@ PostgreSQL: asyncpg, time limits on statements, locks and idle transactions.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sqlite3
 from typing import Any
 
@@ -15,15 +17,21 @@ from sqlalchemy.pool import StaticPool
 
 from app.storage.urls import is_sqlite
 
-__all__ = ["BUSY_TIMEOUT_MS", "make_async_engine", "make_sync_writer_engine"]
+__all__ = ["BUSY_TIMEOUT_MS", "READ_SECONDS", "make_async_engine", "make_sync_writer_engine"]
 
 BUSY_TIMEOUT_MS = 5_000
 """How long a connection waits for another process's write (a backup, a CLI command) before it gives up."""
 
+READ_SECONDS = 15.0
+"""How long one may read. On SQLite a reader keeps the log from being used again from its beginning, so that it grows for
+as long as one reads. Source: the faults to survive, F11."""
+
+_CUT_AGAIN_SECONDS = 0.5
+
 _WAL_TRIES = 10
 
 _POSTGRES_SETTINGS = {
-    "statement_timeout": "15000",
+    "statement_timeout": str(round(READ_SECONDS * 1000)),
     "lock_timeout": "5000",
     "idle_in_transaction_session_timeout": "2500",
     "application_name": "huoji",
@@ -62,13 +70,46 @@ def _prepare_writer(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA cache_size=-4096")
 
 
-def make_async_engine(url: URL, *, pool_size: int = 4) -> AsyncEngine:
-    """Make the engine for reads (SQLite), or for everything (PostgreSQL)."""
+def _limit_reads(engine: Engine, seconds: float) -> None:
+    """Interrupt whatever statement runs on a connection that was taken ``seconds`` ago, and every later one on it.
+
+    A handler that SQLite itself calls would cost every read more than a timer does, and not know when it began.
+    """
+
+    def taken(connection: Any, record: Any, _proxy: object) -> None:
+        loop = asyncio.get_running_loop()
+        record.info["cut"] = loop.call_later(seconds, begin_to_cut, loop, connection, record)
+
+    def given_back(_connection: object, record: Any) -> None:
+        cut = record.info.pop("cut", None)
+        if cut is not None:
+            cut.cancel()
+
+    def begin_to_cut(loop: asyncio.AbstractEventLoop, connection: Any, record: Any) -> None:
+        record.info["cut"] = loop.create_task(keep_cutting(connection), name="read-too-long")
+
+    async def keep_cutting(connection: Any) -> None:
+        # The connection may be between two statements just then.
+        with contextlib.suppress(ValueError, sqlite3.Error):
+            while True:
+                await connection.driver_connection.interrupt()
+                await asyncio.sleep(_CUT_AGAIN_SECONDS)
+
+    event.listen(engine, "checkout", taken)
+    event.listen(engine, "checkin", given_back)
+
+
+def make_async_engine(url: URL, *, pool_size: int = 4, read_seconds: float = READ_SECONDS) -> AsyncEngine:
+    """Make the engine for reads (SQLite), or for everything (PostgreSQL).
+
+    ``read_seconds``: how long SQLite may read on a connection before it is interrupted.
+    """
     if is_sqlite(url):
         engine = create_async_engine(
             url, pool_size=pool_size, max_overflow=0, pool_timeout=5, hide_parameters=True
         )
         event.listen(engine.sync_engine, "connect", _set_pragmas)
+        _limit_reads(engine.sync_engine, read_seconds)
         return engine
     return create_async_engine(
         url,

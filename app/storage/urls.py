@@ -9,7 +9,7 @@ from sqlalchemy.exc import ArgumentError
 
 from app.core.errors import ConfigurationError
 
-__all__ = ["is_sqlite", "parse_database_url", "sqlite_path"]
+__all__ = ["is_sqlite", "parse_database_url", "sqlite_path", "wal_bytes"]
 
 _DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
@@ -52,3 +52,11 @@ def sqlite_path(url: URL) -> Path | None:
     if not is_sqlite(url) or not url.database or url.database == ":memory:":
         return None
     return Path(url.database)
+
+
+def wal_bytes(path: Path) -> int:
+    """Return the size of an embedded database's write-ahead log, in bytes; 0 while there is none."""
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size
+    except OSError:
+        return 0

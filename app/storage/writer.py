@@ -30,6 +30,7 @@ from app.core.crashpoints import points
 from app.core.errors import HuojiError, OverloadedError, UnavailableError
 from app.core.metrics import Metrics
 from app.storage import closing
+from app.storage.damage import DamagedError
 from app.storage.overdue import Overdue
 
 __all__ = ["ANSWER_SECONDS", "BatchWriter", "BulkOperation", "TransactionRunner"]
@@ -258,7 +259,10 @@ class BatchWriter:
 
     async def _after_failure(self, batch: list[_Job], error: Exception, tries: int) -> None:
         self._metrics.batch_failures.inc()
-        if _is_collision(error) and tries < MAX_TRIES:
+        if isinstance(error, DamagedError):
+            for job in batch:
+                _resolve(job, error)
+        elif _is_collision(error) and tries < MAX_TRIES:
             log.warning("storage.collision", rows=len(batch), tries=tries, reason=_reason(error))
             await asyncio.sleep(COLLISION_PAUSE_SECONDS * tries)
             await self._commit(batch, tries + 1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import orjson
 
 from app.bus.probe import probe_redis
 from app.channels.registry import Registry
-from app.cli.checks import machine, owners, stored
+from app.cli.checks import database_file, machine, owners, stored
 from app.cli.checks.finding import Finding, error, ok
 from app.core.clock import SystemClock
 from app.core.crypto import SecretBox
@@ -47,6 +49,9 @@ async def examine() -> list[Finding]:
     findings.append(machine.check_redis(url, None if url is None else await probe_redis(url)))
     findings += machine.check_files(settings, path)
     findings.append(machine.check_disk(path.parent if path is not None else settings.media_dir))
+    if path is not None and path.is_file():
+        findings.append(database_file.check_log(path))
+        findings.append(await asyncio.to_thread(database_file.check_contents, path))
     try:
         report = await schema.inspect_database(settings.database_url)
     except ConfigurationError as problem:

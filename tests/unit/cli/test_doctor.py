@@ -222,3 +222,31 @@ def test_a_redis_that_answers_is_in_order(huoji: Huoji, monkeypatch: pytest.Monk
     monkeypatch.setenv("HUOJI_REDIS_URL", redis_url)
 
     assert level(huoji, "redis") == "ok"
+
+
+@pytest.mark.usefixtures("healthy")
+def test_a_broken_page_of_the_database_is_found_with_the_way_back(huoji: Huoji, folder: Path):
+    file = folder / "var" / "huoji.db"
+    with closing(sqlite3.connect(file)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'outbox'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with file.open("r+b") as pages:
+        pages.seek((page - 1) * size)
+        pages.write(b"\xa5" * size)
+
+    done = huoji("doctor", "--json")
+
+    assert done.status == 1
+    finding = found(done)["database_damaged"]
+    assert finding["level"] == "error"
+    for said in finding["mend"].values():
+        assert "huoji.db-wal" in said
+        assert ".recover" in said
+
+
+@pytest.mark.usefixtures("healthy")
+def test_a_log_that_has_grown_is_a_warning(huoji: Huoji, folder: Path):
+    assert level(huoji, "database_log") == "ok"
+    with (folder / "var" / "huoji.db-wal").open("wb") as log:
+        log.truncate(256 * 1024 * 1024)
+    assert level(huoji, "database_log") == "warning"
