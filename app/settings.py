@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     burst_quiet: float = Field(default=2.5, ge=0, le=60, allow_inf_nan=False, examples=["2.5"])
     burst_max: float = Field(default=8.0, ge=0, le=300, allow_inf_nan=False, examples=["8"])
     agent_handshakes: float = Field(
-        default=HANDSHAKES_PER_SECOND, ge=1, le=10_000, allow_inf_nan=False, examples=["200"]
+        default=HANDSHAKES_PER_SECOND, ge=1, le=10_000, allow_inf_nan=False, examples=["100"]
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", examples=["INFO"])
     log_format: Literal["auto", "json", "text"] = Field(default="auto", examples=["json"])
