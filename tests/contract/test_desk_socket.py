@@ -260,6 +260,12 @@ async def test_an_escalation_raised_before_an_agent_came_reaches_them_once_when_
     await office.api.add("lin")
     async with office.agent("lin"):
         pass
+
+    async def nobody_is_there() -> bool:
+        return not await office.desk.database.read(office.desk.presence.connected_agents)
+
+    # What is offered while they come is told twice, rather than never.
+    await eventually(nobody_is_there, what="the socket's end to be noticed")
     escalation = await office.desk.escalate(await office.desk.conversation())
     async with office.agent("lin", status=None) as agent:
         offered = await agent.event("escalation.offered")
