@@ -309,11 +309,17 @@ class Application:
         self.bus.subscribe(REVISIONS, lambda _payload: self.watch.hinted())
         self.bus.subscribe(CONVERSATIONS, self._conversations_changed_elsewhere)
         self.metrics.open_inbox.set_function(lambda: self.lanes.waiting)
-        self.metrics.oldest_open_seconds.set_function(self._oldest_open_seconds)
+        self.metrics.oldest_open_seconds.set_function(
+            lambda: self._age_seconds(self.lanes.oldest_received_ms())
+        )
         path = sqlite_path(database.url)
         if path is not None:
             self.metrics.sqlite_wal_bytes.set_function(lambda: wal_bytes(path))
         self.metrics.open_outbox.set_function(lambda: self.delivery.waiting)
+        self.metrics.outbox_oldest_seconds.set_function(
+            lambda: self._age_seconds(self.delivery.oldest_created_ms)
+        )
+        self.metrics.breakers_open.set_function(lambda: self.delivery.open_breakers)
 
     async def start(self) -> None:
         """Take the database and everything it holds; ready to serve afterwards.
@@ -483,9 +489,8 @@ class Application:
         if self._http is not None:
             await self._http.recheck_sessions()
 
-    def _oldest_open_seconds(self) -> float:
-        oldest_ms = self.lanes.oldest_received_ms()
-        return 0.0 if oldest_ms is None else max(0, self.clock.now_ms() - oldest_ms) / 1000
+    def _age_seconds(self, since_ms: int | None) -> float:
+        return 0.0 if since_ms is None else max(0, self.clock.now_ms() - since_ms) / 1000
 
 
 def _import_http_side() -> Callable[[Application], HttpSide]:

@@ -64,6 +64,19 @@ class Metrics:
         )
         self.open_inbox = Gauge("huoji_inbox_open", "Events taken and not yet worked off.", registry=registry)
         self.open_outbox = Gauge("huoji_outbox_open", "Messages waiting to be delivered.", registry=registry)
+        self.outbox_oldest_seconds = Gauge(
+            "huoji_outbox_oldest_seconds",
+            "Age of the oldest message that waits to be delivered.",
+            registry=registry,
+        )
+        self.breakers_open = Gauge(
+            "huoji_breakers_open",
+            "Accounts whose messages are held back after repeated failure.",
+            registry=registry,
+        )
+        self.dead_letters = Counter(
+            "huoji_dead_letters_total", "Messages given up: refused for good, or too old.", registry=registry
+        )
         self.parked = Counter(
             "huoji_parked_total", "Events set aside after failing three times.", registry=registry
         )

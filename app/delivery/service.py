@@ -145,6 +145,16 @@ class DeliveryService:
         """Messages not yet delivered or given up."""
         return len(self._known)
 
+    @property
+    def oldest_created_ms(self) -> int | None:
+        """When the message was stored that has been on its way for longest; None when there is none."""
+        return min((lane[0].created_at_ms for lane in self._lanes.values() if lane), default=None)
+
+    @property
+    def open_breakers(self) -> int:
+        """Accounts whose messages are being held back after repeated failure."""
+        return sum(gate.breaker.is_open for gate in self._gates.values())
+
     def breaker_is_open(self, account_id: str) -> bool:
         """Whether an account's messages are being held back after repeated failure."""
         gate = self._gates.get(account_id)
@@ -331,6 +341,7 @@ class DeliveryService:
     ) -> None:
         await self._mark(item, state, status, error, attempt, None)
         if state == "failed":
+            self._metrics.dead_letters.inc()
             ids = traced(item.trace_ids)
             log.warning("delivery.gave_up", **ids, outbox_id=item.id, account_id=item.account_id, error=error)
         elif trail.is_followed:

@@ -306,8 +306,11 @@ async def test_after_five_failures_an_account_is_left_alone_and_then_tried_by_on
     world.send(*(world.item(number) for number in range(1, 6)))
     await world.pass_time(0.1)
     assert world.service.breaker_is_open("a")
+    began = world.service.oldest_created_ms
     world.send(*(world.item(number) for number in range(6, 30)), world.item(99, account="b"))
     await world.pass_time(0.5)
+    assert (world.service.open_breakers, world.service.oldest_created_ms) == (1, began)
+    assert began is not None
     assert len(world.client.keys("a")) == 5
     assert world.client.keys("b") != []
     await world.pass_time(0.6)
@@ -315,6 +318,7 @@ async def test_after_five_failures_an_account_is_left_alone_and_then_tried_by_on
     world.client.answer = lambda host, key: 200
     await world.pass_time(20)
     assert not world.service.breaker_is_open("a")
+    assert (world.service.open_breakers, world.service.oldest_created_ms) == (0, None)
     assert world.states().count("sent") == 30
 
 
