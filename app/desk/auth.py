@@ -167,7 +167,8 @@ class SessionService:
                 kind=row["kind"], name=user.name, role=user.role, session_hash=session_hash, user=user
             )
 
-        return await self._database.read(find)
+        # Before everything a person does, an accept as well.
+        return await self._database.read(find, reserved=True)
 
     async def sign_out(self, principal: Principal) -> None:
         """End a session; its sockets are closed, at whichever process they are."""
