@@ -102,30 +102,3 @@ async def test_what_was_committed_unheard_is_never_done_again(
     assert all(sorted(seqs) == list(range(1, 25)) for seqs in stored.values())
     attempts = await running.rows(delivery_attempts)
     assert len({(row["outbox_id"], row["number"]) for row in attempts}) == len(attempts) >= 96
-
-
-async def test_what_is_committed_after_nobody_waited_any_more_is_answered_unasked_and_once(
-    running: Running, callback: Callback
-) -> None:
-    # F13: the server says nothing for a while, and took it all the same.
-    writer = cast(Any, running.application.database.writer)
-    run, speaks = writer._run, asyncio.Event()
-
-    async def and_tell_late(function: Callable[[Connection], Any]) -> Any:
-        outcome = await run(function)
-        await speaks.wait()
-        return outcome
-
-    writer._run = and_tell_late
-    (question, *_) = QUESTIONS
-    first = {"message_id": "m-1", "conversation_id": "c-1"}
-    assert await running.say(question, **first) == 503
-    # And while it goes on saying nothing, nobody else is kept waiting, and nothing of theirs stored.
-    assert await running.say(question, message_id="m-2", conversation_id="c-2") == 503
-    speaks.set()
-    await eventually(lambda: callback.delivered("c-1"), what="the answer")
-    assert await running.say(question, **first) == 200
-    await eventually(lambda: running.is_idle, what="an end")
-    assert len(await running.rows(inbox)) == 1
-    assert [reply.answers for reply in callback.delivered()] == [("m-1",)]
-    assert {len(keys) for keys in callback.keys_by_answered().values()} == {1}
