@@ -434,7 +434,7 @@ class Application:
             return problems
         # A backlog from before the start is no problem: what comes in is stored, acked and taken in its turn.
         try:
-            require_usable(await self.database.read(read_schema, reserved=True))
+            require_usable(await self.database.read(read_schema))
         except UnavailableError:
             problems["database"] = "unreachable"
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the schema, this process isn't ready

@@ -167,8 +167,7 @@ class SessionService:
                 kind=row["kind"], name=user.name, role=user.role, session_hash=session_hash, user=user
             )
 
-        # Before everything a person does, an accept as well.
-        return await self._database.read(find, reserved=True)
+        return await self._database.read(find)
 
     async def sign_out(self, principal: Principal) -> None:
         """End a session; its sockets are closed, at whichever process they are."""

@@ -187,7 +187,7 @@ class OrderService:
         good_until = self._clock.monotonic() + FAILURE_SECONDS
         try:
             found = await self._database.read(
-                lambda connection: read_cached(connection, account.id, buyer_id), patient=True
+                lambda connection: read_cached(connection, account.id, buyer_id)
             )
         except UnavailableError:
             found = None

@@ -307,4 +307,4 @@ class Inbox:
                 .limit(1)
             ).scalar()
 
-        return await self._database.read(latest, reserved=True) or buyer_lane_key(buyer_id)
+        return await self._database.read(latest) or buyer_lane_key(buyer_id)

@@ -163,9 +163,7 @@ class PlatformEvents:
         return await self._writer.commit(commit, after)
 
     async def _echo(self, record: ConversationRecord, item: InboxItem) -> ConversationRecord:
-        ours = await self._database.read(
-            lambda connection: _find_ours(connection, record, item), patient=True
-        )
+        ours = await self._database.read(lambda connection: _find_ours(connection, record, item))
         if ours is not None:
             await self._confirm(item, ours)
             return record

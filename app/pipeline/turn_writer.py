@@ -175,8 +175,7 @@ class TurnWriter:
     async def _found_done(self, commit: TurnCommit, record: ConversationRecord) -> ConversationRecord:
         conversation = record.conversation
         stored = await self._database.read(
-            lambda connection: load_record(connection, conversation.account_id, conversation.external_id),
-            patient=True,
+            lambda connection: load_record(connection, conversation.account_id, conversation.external_id)
         )
         ids = traced(commit.outbox[0].trace_ids if commit.outbox else ())
         log.info("turn.found_done", **ids, inbox_id=commit.inbox_done[0].id)

@@ -117,7 +117,7 @@ class TurnProcessor:
 
     async def load(self, key: tuple[str, str]) -> ConversationRecord | None:
         """Read a conversation."""
-        return await self._database.read(lambda connection: load_record(connection, *key), patient=True)
+        return await self._database.read(lambda connection: load_record(connection, *key))
 
     async def process(
         self, record: ConversationRecord | None, items: Sequence[InboxItem]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -15,9 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.core.errors import ConfigurationError, UnavailableError
 from app.core.metrics import Metrics
 from app.storage.embedded import EmbeddedWriter
-from app.storage.engines import RESERVED_READS, make_async_engine
-from app.storage.overdue import ends_within
-from app.storage.places import STANDSTILL_SECONDS, Places
+from app.storage.engines import make_async_engine
 from app.storage.tables import revisions
 from app.storage.urls import is_sqlite, parse_database_url, sqlite_path
 from app.storage.writer import ANSWER_SECONDS, BatchWriter
@@ -35,14 +32,10 @@ class Database:
     """
 
     def __init__(self, url: str, *, metrics: Metrics, pool_size: int = 4) -> None:
-        """Take an SQLAlchemy URL (driver optional) and how many may read at once. Opens nothing yet."""
+        """Take an SQLAlchemy URL (driver optional). Opens nothing yet."""
         self.url = parse_database_url(url)
         self.is_sqlite = is_sqlite(self.url)
         self._engine = make_async_engine(self.url, pool_size=pool_size)
-        # Fewer than the pool has connections, so that it never runs out: the writer's is always there.
-        self._places = Places(pool_size)
-        self._reserved = Places(RESERVED_READS)
-        self._reading: set[asyncio.Task[Any]] = set()
         self._embedded = EmbeddedWriter(self.url) if self.is_sqlite else None
         self._writer_connection: AsyncConnection | None = None
         self.writer = BatchWriter(
@@ -80,56 +73,25 @@ class Database:
         if self._writer_connection is not None:
             await self._writer_connection.close()
             self._writer_connection = None
-        for reading in self._reading:
-            reading.cancel()
         await self._engine.dispose()
         if self._embedded is not None:
             self._embedded.close()
 
-    async def read(
-        self, function: Callable[[Connection], R], *, patient: bool = False, reserved: bool = False
-    ) -> R:
+    async def read(self, function: Callable[[Connection], R]) -> R:
         """Run a function that only reads; return its result.
-
-        ``patient``: our own work, which has the time to wait until many others have read. ``reserved``: one of the
-        smallest, on which an ack or an agent's accept depends; it has a connection when all others are taken, and a
-        server that says nothing is not waited for.
 
         Raises:
             UnavailableError: the database can't be reached, no connection came free in time, or it read for too long.
         """
-        if reserved:
-            places = self._places if self._places.take_now() else self._reserved
-            if places is self._reserved and not await places.take():
-                raise _busy()
-            reading = asyncio.get_running_loop().create_task(self._read(function, places))
-            self._reading.add(reading)
-            reading.add_done_callback(self._has_read)
-            if not self.is_sqlite and not await ends_within(reading, ANSWER_SECONDS - STANDSTILL_SECONDS):
-                raise UnavailableError("the database does not answer; try again", retry_after=1)
-            return await reading
-        if not await self._places.take(patient=patient):
-            raise _busy()
-        return await self._read(function, self._places)
-
-    async def _read(self, function: Callable[[Connection], R], places: Places) -> R:
         try:
             async with self._engine.connect() as connection:
                 return await connection.run_sync(function)
         except (PoolTimeoutError, OSError, TimeoutError) as error:
-            raise _busy() from error
+            raise UnavailableError("the database is busy or away; try again", retry_after=1) from error
         except DBAPIError as error:
             if self._embedded is not None:
                 self._embedded.refuse_if_damaged(error)
             raise UnavailableError("the database did not answer; try again", retry_after=1) from error
-        finally:
-            places.give_back()
-
-    def _has_read(self, reading: asyncio.Task[Any]) -> None:
-        self._reading.discard(reading)
-        if not reading.cancelled():
-            # Nobody may be waiting for it any more.
-            reading.exception()
 
     async def write(self, function: Callable[[Connection], R]) -> R:
         """Run a function that writes, in a transaction; return its result once it is committed."""
@@ -150,10 +112,6 @@ class Database:
             if connection is not None:
                 await _discard(connection)
             raise
-
-
-def _busy() -> UnavailableError:
-    return UnavailableError("the database is busy or away; try again", retry_after=1)
 
 
 async def _discard(connection: AsyncConnection) -> None:

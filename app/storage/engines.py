@@ -17,13 +17,7 @@ from sqlalchemy.pool import StaticPool
 
 from app.storage.urls import is_sqlite
 
-__all__ = [
-    "BUSY_TIMEOUT_MS",
-    "READ_SECONDS",
-    "RESERVED_READS",
-    "make_async_engine",
-    "make_sync_writer_engine",
-]
+__all__ = ["BUSY_TIMEOUT_MS", "READ_SECONDS", "make_async_engine", "make_sync_writer_engine"]
 
 BUSY_TIMEOUT_MS = 5_000
 """How long a connection waits for another process's write (a backup, a CLI command) before it gives up."""
@@ -31,9 +25,6 @@ BUSY_TIMEOUT_MS = 5_000
 READ_SECONDS = 15.0
 """How long one may read. On SQLite a reader keeps the log from being used again from its beginning, so that it grows for
 as long as one reads. Source: the faults to survive, F11."""
-
-RESERVED_READS = 1
-"""Connections kept for the small reads without which nothing is acked or accepted. Source: the faults to survive, F17."""
 
 _CUT_AGAIN_SECONDS = 0.5
 
@@ -111,21 +102,19 @@ def _limit_reads(engine: Engine, seconds: float) -> None:
 def make_async_engine(url: URL, *, pool_size: int = 4, read_seconds: float = READ_SECONDS) -> AsyncEngine:
     """Make the engine for reads (SQLite), or for everything (PostgreSQL).
 
-    ``pool_size``: connections for ordinary reads; those kept for others come on top, and are opened when needed.
     ``read_seconds``: how long SQLite may read on a connection before it is interrupted.
     """
     if is_sqlite(url):
         engine = create_async_engine(
-            url, pool_size=pool_size + RESERVED_READS, max_overflow=0, pool_timeout=5, hide_parameters=True
+            url, pool_size=pool_size, max_overflow=0, pool_timeout=5, hide_parameters=True
         )
         event.listen(engine.sync_engine, "connect", _set_pragmas)
         _limit_reads(engine.sync_engine, read_seconds)
         return engine
     return create_async_engine(
         url,
-        # One is the writer's.
-        pool_size=pool_size + RESERVED_READS + 1,
-        max_overflow=0,
+        pool_size=pool_size,
+        max_overflow=2,
         pool_timeout=5,
         pool_pre_ping=False,
         hide_parameters=True,

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
-__all__ = ["LOOKS", "Overdue", "ends_within"]
+__all__ = ["Overdue"]
 
 LOOKS = 10
 """It must still be under way at so many looks in a row. Time alone won't do: an event loop that was busy has looked
 seldom, and may not have heard yet that it ended."""
-
-
-async def ends_within(future: asyncio.Future[Any], seconds: float) -> bool:
-    """Wait for something at most so long; return whether it ended. It goes on when it didn't."""
-    for _ in range(LOOKS):
-        await asyncio.wait((future,), timeout=seconds / LOOKS)
-        if future.done():
-            return True
-    return False
 
 
 class Overdue:

@@ -293,9 +293,7 @@ class StoreDatabase:
         self._host = host
         self.writer = BatchWriter(self._transaction, metrics=metrics, answer_seconds=ANSWER_SECONDS)
 
-    async def read(
-        self, function: Callable[[Connection], R], *, patient: bool = False, reserved: bool = False
-    ) -> R:
+    async def read(self, function: Callable[[Connection], R]) -> R:
         """Run a function that only reads."""
         try:
             return await self._store.ask(self._host, "read", function, COMMAND_SECONDS)
