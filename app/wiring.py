@@ -319,7 +319,7 @@ class Application:
         self.metrics.outbox_oldest_seconds.set_function(
             lambda: self._age_seconds(self.delivery.oldest_created_ms)
         )
-        self.metrics.breakers_open.set_function(lambda: self.delivery.open_breakers)
+        self.metrics.breakers_open.set_function(lambda: len(self.delivery.open_breakers))
 
     async def start(self) -> None:
         """Take the database and everything it holds; ready to serve afterwards.

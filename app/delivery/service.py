@@ -151,14 +151,9 @@ class DeliveryService:
         return min((lane[0].created_at_ms for lane in self._lanes.values() if lane), default=None)
 
     @property
-    def open_breakers(self) -> int:
-        """Accounts whose messages are being held back after repeated failure."""
-        return sum(gate.breaker.is_open for gate in self._gates.values())
-
-    def breaker_is_open(self, account_id: str) -> bool:
-        """Whether an account's messages are being held back after repeated failure."""
-        gate = self._gates.get(account_id)
-        return gate is not None and gate.breaker.is_open
+    def open_breakers(self) -> Set[str]:
+        """The accounts whose messages are being held back after repeated failure."""
+        return {account_id for account_id, gate in self._gates.items() if gate.breaker.is_open}
 
     async def stop(self, seconds: float) -> None:
         """Finish what is under way within ``seconds``; what isn't by then stays in the outbox for the next start."""
